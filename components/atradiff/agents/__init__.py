@@ -1,0 +1,1 @@
+"""Off-policy agents. They learn from `TransitionBatch` and know nothing of diffusion."""

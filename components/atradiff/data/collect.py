@@ -1,0 +1,134 @@
+"""Local offline data: a scripted controller walks a maze between random cells, and Minari keeps the episodes.
+
+The controller is breadth-first search over the cells and a PD law towards the next cell's centre; noise on its actions gives
+the data breadth. Start and goal cells are drawn uniformly, so no task is singled out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, cast
+
+import gymnasium as gym
+import minari
+import numpy as np
+from annotated_types import Ge, Gt
+from minari.data_collector import EpisodeBuffer
+from typing_extensions import Doc
+
+from atradiff.data.environment import EnvironmentConfig, TaskEnvironment
+from atradiff.errors import UserError
+from atradiff.trajectory import Array
+
+Cell = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """How local data is made where task.dataset.id names a dataset that is not there yet."""
+
+    transitions: Annotated[int, Ge(100), Doc("Transitions to collect.")] = 200_000
+    action_noise: Annotated[float, Ge(0), Doc("Standard deviation of the Gaussian noise on the controller's actions.")] = 0.5
+    gain: Annotated[float, Gt(0), Doc("Proportional gain of the controller towards the next cell's centre.")] = 10.0
+    damping: Annotated[float, Ge(0), Doc("Damping of the controller on the velocity.")] = 1.0
+    seed: Annotated[int, Ge(0), Doc("Seed of starts, goals and noise.")] = 0
+
+
+class MazeController:
+    """Walks from any cell to the goal: the shortest way over cells, a PD law between their centres."""
+
+    def __init__(self, environment: TaskEnvironment, config: CollectConfig) -> None:
+        self._maze = cast("Any", environment.env.unwrapped).maze
+        self._config = config
+        self.cells: list[Cell] = [
+            (i, j) for i, row in enumerate(self._maze.maze_map) for j, cell in enumerate(row) if cell != 1
+        ]
+        self._next = {goal: self._towards(goal) for goal in self.cells}
+        self._centre = {cell: self._maze.cell_rowcol_to_xy(np.asarray(cell)).tolist() for cell in self.cells}
+
+    def _towards(self, goal: Cell) -> dict[Cell, Cell]:
+        """For each cell from which `goal` can be reached, the next one on a shortest way."""
+        step: dict[Cell, Cell] = {goal: goal}
+        frontier = deque([goal])
+        free = set(self.cells)
+        while frontier:
+            i, j = frontier.popleft()
+            for cell in ((i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)):
+                if cell in free and cell not in step:
+                    step[cell] = (i, j)
+                    frontier.append(cell)
+        return step
+
+    def cell(self, x: float, y: float) -> Cell:
+        """The (row, column) of a position."""
+        maze = self._maze
+        return (
+            math.floor((maze.y_map_center - y) / maze.maze_size_scaling),
+            math.floor((x + maze.x_map_center) / maze.maze_size_scaling),
+        )
+
+    def act(self, state: list[float], goal: list[float], noise: list[float]) -> Array:
+        """The action `[2]` in the state (x, y, vx, vy) on the way to the goal (x, y); plain floats, for speed."""
+        here = self.cell(state[0], state[1])
+        following = self._next[self.cell(goal[0], goal[1])].get(here, here)
+        target = goal if following == here else self._centre[following]
+        c = self._config
+        force = [c.gain * (target[i] - state[i]) - c.damping * state[i + 2] + c.action_noise * noise[i] for i in (0, 1)]
+        return np.asarray([min(1.0, max(-1.0, f)) for f in force], np.float32)
+
+
+def collect_maze(
+    dataset_id: str, environment_config: EnvironmentConfig, config: CollectConfig, report: Callable[[int], None]
+) -> None:
+    """Collect `config.transitions` in a PointMaze and write them as the Minari dataset `dataset_id`; `report` hears the count."""
+    environment = TaskEnvironment(EnvironmentConfig(environment_config.id, environment_config.kwargs, {}, environment_config.max_episode_steps))
+    if getattr(environment.env.unwrapped, "point_env", None) is None:
+        raise UserError(
+            f"dataset {dataset_id} is not there and cannot be collected: the scripted controller walks PointMaze only, "
+            f"not {environment_config.id}; name a dataset that exists in task.dataset.id"
+        )
+    generator = np.random.default_rng(config.seed)
+    controller = MazeController(environment, config)
+    buffers: list[EpisodeBuffer] = []
+    count = 0
+    while count < config.transitions:
+        start, goal = generator.choice(len(controller.cells), size=2, replace=False)
+        options = {"reset_cell": np.asarray(controller.cells[start]), "goal_cell": np.asarray(controller.cells[goal])}
+        limit = config.transitions - count
+        buffers.append(_episode(environment.env, controller, options, generator, limit))
+        count += len(buffers[-1])
+        report(count)
+    minari.create_dataset_from_buffers(
+        dataset_id,
+        buffers,
+        env=environment.env,
+        algorithm_name="breadth-first search with a PD controller",
+        description=f"atradiff recipe {asdict(config)}",
+    )
+    environment.close()
+
+
+def _episode(
+    env: gym.Env[Any, Any], controller: MazeController, options: dict[str, Any], generator: np.random.Generator, limit: int
+) -> EpisodeBuffer:
+    """One episode of at most `limit` steps; where the limit cuts it, it is marked truncated."""
+    observation, _ = env.reset(seed=int(generator.integers(2**31)), options=options)
+    observations, actions, rewards, terminations, truncations = [observation], [], [], [], []
+    while True:
+        action = controller.act(
+            observation["observation"].tolist(), observation["desired_goal"].tolist(), generator.standard_normal(2).tolist()
+        )
+        observation, reward, terminated, truncated, _ = env.step(action)
+        observations.append(observation)
+        actions.append(action)
+        rewards.append(float(reward))
+        terminations.append(terminated)
+        truncations.append(truncated or (len(actions) == limit and not terminated))
+        if terminated or truncations[-1]:
+            stacked = {key: np.stack([o[key] for o in observations]) for key in observation}
+            return EpisodeBuffer(
+                observations=stacked, actions=np.stack(actions), rewards=rewards, terminations=terminations, truncations=truncations
+            )

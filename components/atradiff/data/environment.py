@@ -1,0 +1,149 @@
+"""Environments as this project sees them: flat observations, `terminated` and `truncated` apart, success told by name."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from typing import Annotated, Any, cast
+
+import gymnasium as gym
+import numpy as np
+from annotated_types import Ge
+from gymnasium import spaces
+from typing_extensions import Doc
+
+from atradiff.errors import UserError
+from atradiff.trajectory import Array, BoolArray, Spec, join_task
+
+SUCCESS_KEYS = ("success", "is_success")
+
+
+@dataclass(frozen=True)
+class EnvironmentConfig:
+    """Which environment the agent acts in, and how its episodes begin and end."""
+
+    id: Annotated[str, Doc("Gymnasium id of the environment the agent acts in.")] = "PointMaze_UMaze-v3"
+    kwargs: Annotated[dict[str, Any], Doc("Keyword arguments of gymnasium.make.")] = field(default_factory=dict[str, Any])
+    reset_options: Annotated[dict[str, Any], Doc("Options of every online and evaluation reset.")] = field(default_factory=dict[str, Any])
+    max_episode_steps: Annotated[int, Ge(1), Doc("Env steps after which an episode is truncated.")] = 300
+    achieved_goal: Annotated[tuple[int, ...], Doc("State entries that the goal is compared with; empty where there is no goal.")] = ()
+
+
+def flatten(space: spaces.Space[Any], value: Any, leading: tuple[int, ...] = ()) -> Array:
+    """Flatten a Box or a (nested) Dict of Boxes to `[*leading, D]` float32, keys in the space's order.
+
+    Raises `UserError` for any other space: nothing is flattened by accident.
+    """
+    if isinstance(space, spaces.Box):
+        return np.asarray(value, np.float32).reshape(*leading, int(np.prod(space.shape)))
+    if isinstance(space, spaces.Dict):
+        parts = [flatten(part, value[key], leading) for key, part in space.spaces.items()]
+        return np.concatenate(parts, axis=-1) if parts else np.zeros((*leading, 0), np.float32)
+    raise UserError(f"observation space {type(space).__name__} is not supported: use Box or (nested) Dict of Box observations")
+
+
+def split_observation(space: spaces.Space[Any], value: Any, leading: tuple[int, ...] = ()) -> tuple[Array, Array]:
+    """State `[*leading, O]` and task `[*leading, K]` of an observation.
+
+    Goal environments (Dict with `observation` and `desired_goal`): the state is `observation`, the task is `desired_goal`.
+    All others: everything is state and the task has dimension 0.
+    """
+    if isinstance(space, spaces.Dict) and {"observation", "desired_goal"} <= set(space.spaces):
+        state = flatten(space["observation"], value["observation"], leading)
+        return state, flatten(space["desired_goal"], value["desired_goal"], leading)
+    return flatten(space, value, leading), np.zeros((*leading, 0), np.float32)
+
+
+def space_dims(space: spaces.Space[Any]) -> tuple[int, int]:
+    """(O, K) of an observation space."""
+    state, task = split_observation(space, space.sample())
+    return len(state), len(task)
+
+
+def box_actions(space: spaces.Space[Any], where: str) -> spaces.Box:
+    """The action space, if it is a flat and bounded Box; else a `UserError` that names `where`."""
+    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+        raise UserError(f"{where} has the action space {space}: only one-dimensional continuous (Box) actions are supported")
+    if not np.isfinite([space.low, space.high]).all():
+        raise UserError(f"{where} has unbounded actions {space}: wrap it so that the Box has finite bounds")
+    return space
+
+
+class TaskEnvironment:
+    """One environment with flat observations `[O + K]` (state, then task), float32."""
+
+    def __init__(self, config: EnvironmentConfig, render_mode: str | None = None) -> None:
+        self.config = config
+        if config.id.startswith(("PointMaze", "AntMaze", "Fetch", "Franka", "Adroit")):
+            gym.register_envs(importlib.import_module("gymnasium_robotics"))
+        try:
+            kwargs = {**config.kwargs, **({"render_mode": render_mode} if render_mode else {})}
+            self.env: gym.Env[Any, Any] = gym.make(
+                config.id, max_episode_steps=config.max_episode_steps, disable_env_checker=True, **kwargs
+            )
+        except (gym.error.Error, TypeError) as error:
+            raise UserError(f"task.environment {config.id!r} cannot be made ({error}): check its id and kwargs in params.yaml") from error
+        self.action_space = box_actions(self.env.action_space, f"task.environment {config.id!r}")
+        state_dim, task_dim = space_dims(self.env.observation_space)
+        self.spec = Spec(
+            state_dim=state_dim,
+            action_dim=int(self.action_space.shape[0]),
+            task_dim=task_dim,
+            action_low=tuple(self.action_space.low.tolist()),
+            action_high=tuple(self.action_space.high.tolist()),
+        )
+
+    def reset(self, seed: int) -> tuple[Array, Array]:
+        """Begin an episode; returns (state `[O]`, task `[K]`)."""
+        observation, _ = self.env.reset(seed=seed, options=dict(self.config.reset_options) or None)
+        return split_observation(self.env.observation_space, observation)
+
+    def step(self, action: Array) -> tuple[Array, Array, float, bool, bool, bool | None]:
+        """Act; returns (next state, task, reward, terminated, truncated, success or None where the environment never says)."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        state, task = split_observation(self.env.observation_space, observation)
+        success = next((bool(info[key]) for key in SUCCESS_KEYS if key in info), None)
+        return state, task, float(reward), bool(terminated), bool(truncated), success
+
+    def close(self) -> None:
+        self.env.close()
+
+    def require_fit(self, spec: Spec, where: str) -> None:
+        """Refuse data whose shapes are not this environment's."""
+        ours = (self.spec.state_dim, self.spec.action_dim, self.spec.task_dim)
+        theirs = (spec.state_dim, spec.action_dim, spec.task_dim)
+        if ours != theirs:
+            raise UserError(
+                f"{where} has (state, action, task) sizes {theirs}, but the environment {self.config.id} has {ours}: "
+                "set task.dataset.id or task.environment so that they belong together"
+            )
+
+
+class Oracle:
+    """The environment's own reward and termination on states it did not visit: the `oracle` reward arm, and relabelling.
+
+    Raises `UserError` where the environment is no GoalEnv or task.environment.achieved_goal is not set.
+    """
+
+    def __init__(self, environment: TaskEnvironment) -> None:
+        goal_env = cast("Any", environment.env.unwrapped)
+        self._goal = list(environment.config.achieved_goal)
+        if not (hasattr(goal_env, "compute_reward") and self._goal):
+            raise UserError(
+                f"reward 'oracle' needs a goal environment and task.environment.achieved_goal; {environment.config.id} offers none: "
+                "use synthesis.reward generated or learned"
+            )
+        self._env = goal_env
+
+    def __call__(self, next_states: Array, task: Array) -> tuple[Array, BoolArray]:
+        """Rewards `[T]` and terminations `[T]` of arriving in `next_states [T, O]` under `task [K]`."""
+        achieved = next_states[:, self._goal].astype(np.float64)
+        desired = np.broadcast_to(task.astype(np.float64), achieved.shape)
+        rewards = np.asarray(self._env.compute_reward(achieved, desired, {}), np.float32)
+        terminated = [bool(self._env.compute_terminated(a, d, {})) for a, d in zip(achieved, desired, strict=True)]
+        return rewards, np.asarray(terminated)
+
+
+def observe(state: Array, task: Array) -> Array:
+    """The flat observation `[O + K]` an agent sees."""
+    return join_task(state, task)

@@ -1,0 +1,91 @@
+"""Maps rows between the units of the task and those of the denoiser, and snaps sparse rewards back to their values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from atradiff.data.store import OfflineData
+from atradiff.trajectory import Array, BoolArray, Spec
+
+MINIMUM_SCALE = 1e-6
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """Rows `[..., C]` with C = O + A + 2: states and actions standardised, reward and termination mapped to [-1, 1]; tasks standardised.
+
+    A channel that never changes in the data keeps scale 1, so that it is carried and not blown up.
+    """
+
+    spec: Spec
+    row_mean: Array
+    row_scale: Array
+    task_mean: Array
+    task_scale: Array
+
+    @classmethod
+    def of(cls, data: OfflineData) -> Normalizer:
+        """Statistics of the transitions (closing rows count for states only)."""
+        rows = data.transition_rows()
+        low, high = float(data.rewards[rows].min()), float(data.rewards[rows].max())
+        mean = [*data.states.mean(0, dtype=np.float64), *data.actions[rows].mean(0, dtype=np.float64), (low + high) / 2, 0.5]
+        scale = [*data.states.std(0, dtype=np.float64), *data.actions[rows].std(0, dtype=np.float64), (high - low) / 2, 0.5]
+        return cls(
+            spec=data.spec,
+            row_mean=np.asarray(mean, np.float32),
+            row_scale=_safe_scale(np.asarray(scale)),
+            task_mean=data.tasks.mean(0, dtype=np.float64).astype(np.float32),
+            task_scale=_safe_scale(data.tasks.std(0, dtype=np.float64)),
+        )
+
+    @property
+    def num_channels(self) -> int:
+        return len(self.row_mean)
+
+    def rows(self, states: Array, actions: Array, rewards: Array, terminated: BoolArray) -> Array:
+        """Stack and normalise into `[..., C]`."""
+        columns = [states, actions, rewards[..., None], terminated[..., None].astype(np.float32)]
+        return ((np.concatenate(columns, axis=-1) - self.row_mean) / self.row_scale).astype(np.float32)
+
+    def split(self, rows: Array) -> tuple[Array, Array, Array, BoolArray]:
+        """The inverse of `rows`: states, actions (clipped to the action range), rewards (snapped where sparse), terminated."""
+        values = rows * self.row_scale + self.row_mean
+        o, a = self.spec.state_dim, self.spec.action_dim
+        actions = np.clip(values[..., o : o + a], self.spec.action_low, self.spec.action_high).astype(np.float32)
+        return values[..., :o], actions, self.snap_rewards(values[..., o + a]), values[..., o + a + 1] > 0.5
+
+    def outcomes(self, rewards: Array, terminated: BoolArray) -> tuple[Array, BoolArray]:
+        """Rewards `[H - 1]` and terminations `[H - 1]` of the transitions in a window's channels `[H]`.
+
+        A window's rows after a termination repeat its reward (`Windows`); the reward of the terminating transition is read there,
+        where it has settled.
+        """
+        ended = terminated[:-1]
+        result = rewards[:-1].copy()
+        if ended.any():
+            last = int(np.argmax(ended))
+            result[last] = rewards[last + 1]
+        return result, ended
+
+    def snap_rewards(self, rewards: Array) -> Array:
+        """The nearest of the task's few reward values; unchanged where rewards are continuous."""
+        if not self.spec.reward_values:
+            return rewards
+        values = np.asarray(self.spec.reward_values, np.float32)
+        midpoints = (values[1:] + values[:-1]) / 2
+        return values[np.searchsorted(midpoints, rewards)]
+
+    def states(self, states: Array) -> Array:
+        """Normalise states `[..., O]`."""
+        o = self.spec.state_dim
+        return ((states - self.row_mean[:o]) / self.row_scale[:o]).astype(np.float32)
+
+    def tasks(self, tasks: Array) -> Array:
+        """Normalise tasks `[..., K]`."""
+        return ((tasks - self.task_mean) / self.task_scale).astype(np.float32)
+
+
+def _safe_scale(scale: np.ndarray) -> Array:
+    return np.where(scale < MINIMUM_SCALE, 1.0, scale).astype(np.float32)

@@ -1,0 +1,1 @@
+"""The online loop: act, imagine, learn, adapt."""

@@ -1,0 +1,351 @@
+"""The online loop of ATraDiff, in plain Python: it reads like the algorithm box and knows no workflow engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from annotated_types import Ge
+from torch import Tensor
+from typing_extensions import Doc
+
+from atradiff.agents.evaluate import Evaluator
+from atradiff.agents.sac import SAC
+from atradiff.data.environment import TaskEnvironment
+from atradiff.online.adaptation import Adapted, Adapter
+from atradiff.online.importance import Importance, PickedSet
+from atradiff.replay.mixed import MixedReplay, SynthesisTrigger
+from atradiff.synthesis.synthesizer import Imagined, Synthesizer
+from atradiff.trajectory import Array, Trajectory, join_task
+
+TIMERS = ("env", "update", "synthesis", "adapt", "evaluate")
+GENERATORS = ("act", "update", "replay", "trigger", "synthesis", "adapt")
+KEPT_FOR_PICTURES = 32
+
+
+@dataclass(frozen=True)
+class OnlineConfig:
+    """The online run: its budget and its rhythm."""
+
+    env_steps: Annotated[int, Ge(1), Doc("Real environment steps of the run.")] = 6_000
+    evaluate_every: Annotated[int, Ge(1), Doc("Env steps between evaluations; a checkpoint follows each.")] = 1_000
+    evaluation_episodes: Annotated[int, Ge(1), Doc("Episodes of one evaluation, with fixed seeds.")] = 10
+    warm_start_gradient_steps: Annotated[int, Ge(0), Doc("Gradient steps on imagination (or, for rlpd, on offline data) before the first env step.")] = 4_000
+    warm_start_trajectories: Annotated[int, Ge(1), Doc("Trajectories imagined from reset states for the warm start.")] = 256
+    update_after_env_steps: Annotated[int, Ge(1), Doc("Env steps before the online updates begin.")] = 100
+    keep_checkpoints: Annotated[int, Ge(1), Doc("Checkpoints kept, the newest ones.")] = 3
+
+
+class Phase(NamedTuple):
+    """One step of the plan: what to do, and the env step it ends at."""
+
+    kind: Literal["warm_start", "collect_and_update", "adapt", "evaluate", "checkpoint"]
+    env_steps: int
+
+
+def plan(config: OnlineConfig, adapt_every: int, start: int = 0) -> Iterator[Phase]:
+    """The phases of a run: rounds of collect-and-update, adapt, evaluate, checkpoint. `start` is where a resumed run goes on."""
+    if start == 0:
+        yield Phase("warm_start", 0)
+        yield Phase("evaluate", 0)
+    here = start
+    while here < config.env_steps:
+        stops = [config.env_steps, (here // config.evaluate_every + 1) * config.evaluate_every]
+        if adapt_every > 0:
+            stops.append((here // adapt_every + 1) * adapt_every)
+        here = min(stops)
+        yield Phase("collect_and_update", here)
+        if adapt_every > 0 and here % adapt_every == 0:
+            yield Phase("adapt", here)
+        if here % config.evaluate_every == 0 or here == config.env_steps:
+            yield Phase("evaluate", here)
+            yield Phase("checkpoint", here)
+
+
+@dataclass(frozen=True)
+class Imagination:
+    """What an imagining agent has beside a plain one."""
+
+    synthesizer: Synthesizer
+    adapter: Adapter
+    picked: PickedSet
+    importance: Importance
+
+
+class Trainer:
+    """Runs an agent online; with an `Imagination` it is ATraDiff, without one the plain agent, bit for bit.
+
+    Every random draw comes from a generator of `seed` and its use, so that one use never shifts another.
+    """
+
+    def __init__(
+        self,
+        environment: TaskEnvironment,
+        evaluator: Evaluator,
+        agent: SAC,
+        replay: MixedReplay,
+        imagination: Imagination | None,
+        config: OnlineConfig,
+        seed: int,
+    ) -> None:
+        self.environment = environment
+        self.evaluator = evaluator
+        self.agent = agent
+        self.replay = replay
+        self.imagination = imagination
+        self.config = config
+        self.seed = seed
+        self.generators = {name: make_generator(seed, name) for name in GENERATORS}
+        expected = float(imagination.synthesizer.bank.horizons[-1] - 1) if imagination else 1.0
+        self.trigger = SynthesisTrigger(replay.config.synthetic_ratio, expected)
+        self.env_steps = 0
+        self.episodes = 0
+        self.successes = 0
+        self.adaptations: list[Adapted] = []
+        self.imagined: list[Imagined] = []
+        self.seconds = dict.fromkeys(TIMERS, 0.0)
+        self._earlier_seconds = 0.0
+        self._began = time.perf_counter()
+        self._logs: dict[str, Tensor] = {}
+        self._requests: list[tuple[Array, Array]] = []
+        self._begin_episode()
+
+    def run_phase(self, phase: Phase, on_step: Callable[[int], None] = lambda env_steps: None) -> dict[str, Any] | None:
+        """Do one phase of the plan (all but the checkpoint, which is the caller's); an evaluation returns its metrics."""
+        match phase.kind:
+            case "warm_start":
+                self.warm_start()
+            case "collect_and_update":
+                self.collect_and_update(phase.env_steps, on_step)
+            case "adapt":
+                self.adapt()
+            case "evaluate":
+                return self.evaluate()
+            case "checkpoint":
+                raise ValueError("a checkpoint is written by the caller, from state_dict()")
+        return None
+
+    # --- the algorithm -------------------------------------------------------------------------------------------------
+
+    def warm_start(self) -> None:
+        """Before the first env step: imagine from reset states and learn from that (rlpd: from the offline data). Ours."""
+        if self.imagination is not None:
+            self._imagine_from_resets(self.imagination.synthesizer)
+        elif self.replay.offline is None:
+            return
+        with self._timed("update"):
+            for _ in range(self.config.warm_start_gradient_steps):
+                self._learn(self.agent.config.batch_size)
+
+    def collect_and_update(self, until: int, on_step: Callable[[int], None]) -> None:
+        """The loop: act, store, request imagination from s', serve requests in batches, update."""
+        while self.env_steps < until:
+            with self._timed("env"):
+                self._act()
+            if self.imagination is not None:
+                self._request_imagination()
+                if len(self._requests) >= self.imagination.synthesizer.config.batch_size:
+                    self._imagine()
+            if self.env_steps >= self.config.update_after_env_steps:
+                with self._timed("update"):
+                    self._learn(self.agent.config.batch_size * self.agent.config.utd_ratio)
+            on_step(self.env_steps)
+        if self._requests:
+            self._imagine()
+
+    def adapt(self) -> None:
+        """Adapt the models on the picked real trajectories (nothing happens before the first episode has ended)."""
+        if self.imagination is None or not len(self.imagination.picked):
+            return
+        with self._timed("adapt"):
+            self.adaptations = self.imagination.adapter.adapt(self.imagination.picked.trajectories, self.generators["adapt"])
+
+    def evaluate(self) -> dict[str, Any]:
+        """Evaluate, and tell everything worth a line of metrics."""
+        with self._timed("evaluate"):
+            result = self.evaluator(self.agent)
+        seconds = self._earlier_seconds + time.perf_counter() - self._began
+        return {
+            "env_steps": self.env_steps,
+            "gradient_steps": self.agent.gradient_steps,
+            "eval/success_rate": result.success_rate,
+            "eval/return": result.episode_return,
+            "eval/length": result.episode_length,
+            "online/episodes": self.episodes,
+            "online/successes": self.successes,
+            "replay/online": len(self.replay.online),
+            "replay/synthetic": len(self.replay.synthetic),
+            "replay/synthetic_share": self.replay.synthetic_share,
+            "synthesis/trajectories": self.trigger.trajectories,
+            "synthesis/mean_length": self.trigger.mean_length if self.trigger.trajectories else 0.0,
+            "adaptation/rolled_back": sum(a.rolled_back for a in self.adaptations),
+            **{f"agent/{name}": float(value) for name, value in self._logs.items()},
+            "time/seconds": seconds,
+            **{f"time/{name}_seconds": value for name, value in self.seconds.items()},
+        }
+
+    # --- its steps -----------------------------------------------------------------------------------------------------
+
+    def _act(self) -> None:
+        """One env step: D_o.add(s, a, r, s')."""
+        observation = join_task(self._state, self._task)
+        action = self.agent.act(observation[None], self.generators["act"])[0]
+        state, task, reward, terminated, truncated, success = self.environment.step(action)
+        self.replay.online.add_step(observation, action, reward, join_task(state, task), terminated, truncated)
+        self.env_steps += 1
+        self._states.append(state)
+        self._actions.append(action)
+        self._rewards.append(reward)
+        self._succeeded |= bool(success)
+        self._state, self._task = state, task
+        if terminated or truncated:
+            self._end_episode(terminated)
+
+    def _begin_episode(self) -> None:
+        self._state, self._task = self.environment.reset(episode_seed(self.seed, self.episodes))
+        self._states: list[Array] = [self._state]
+        self._actions: list[Array] = []
+        self._rewards: list[float] = []
+        self._succeeded = False
+
+    def _end_episode(self, terminated: bool) -> None:
+        """Pick the episode up for adaptation if it is important, and reset."""
+        if self.imagination is not None:
+            trajectory = Trajectory(
+                np.stack(self._states),
+                np.stack(self._actions),
+                np.asarray(self._rewards, np.float32),
+                self._task,
+                terminated=terminated,
+                truncated=not terminated,
+            )
+            generator = self.generators["adapt"]
+            self.imagination.picked.add(trajectory, self.imagination.importance(trajectory, generator), generator)
+        self.episodes += 1
+        self.successes += self._succeeded
+        self._begin_episode()
+
+    def _request_imagination(self) -> None:
+        """With the trigger's probability: one or more trajectories from the state the agent is in now."""
+        for _ in range(self.trigger.step(self.generators["trigger"])):
+            self._requests.append((self._state, self._task))
+
+    def _imagine(self) -> None:
+        """Serve all requests: D_s.add(tau)."""
+        assert self.imagination is not None
+        with self._timed("synthesis"):
+            states, tasks = (np.stack(parts) for parts in zip(*self._requests, strict=True))
+            for imagined in self.imagination.synthesizer(states, tasks, self.generators["synthesis"]):
+                self.replay.synthetic.add_trajectory(imagined.trajectory)
+                self.trigger.stored(len(imagined.trajectory))
+                self.imagined.append(imagined)
+            self._requests.clear()
+            del self.imagined[:-KEPT_FOR_PICTURES]
+
+    def _imagine_from_resets(self, synthesizer: Synthesizer) -> None:
+        """Imagine from the states that episodes begin in; no env step is taken for it."""
+        count, size = self.config.warm_start_trajectories, 64
+        with self._timed("synthesis"):
+            starts = [self.environment.reset(episode_seed(self.seed, -1 - i)) for i in range(count)]
+            self._begin_episode()
+            for first in range(0, count, size):
+                states, tasks = (np.stack(parts) for parts in zip(*starts[first : first + size], strict=True))
+                for imagined in synthesizer(states, tasks, self.generators["synthesis"]):
+                    self.replay.synthetic.add_trajectory(imagined.trajectory)
+                    self.imagined.append(imagined)
+            self.replay.warm_start_transitions = self.replay.synthetic.added
+            del self.imagined[:-KEPT_FOR_PICTURES]
+
+    def _learn(self, transitions: int) -> None:
+        batch = self.replay.sample(transitions, self.generators["replay"])
+        self._logs = self.agent.update(batch, self.generators["update"])
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - start
+
+    # --- checkpoints ---------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a run needs to go on as if it had not stopped; plain tensors, numbers and strings."""
+        state: dict[str, Any] = {
+            "env_steps": self.env_steps,
+            "episodes": self.episodes,
+            "successes": self.successes,
+            "episode_actions": torch.from_numpy(np.asarray(self._actions, np.float32).reshape(-1, self.agent.spec.action_dim)),
+            "episode_state": torch.from_numpy(self._state.copy()),
+            "agent": self.agent.state_dict(),
+            "agent_logs": self._logs,
+            "replay": self.replay.state_dict(),
+            "trigger": self.trigger.state_dict(),
+            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
+            "seconds": dict(self.seconds),
+            "total_seconds": self._earlier_seconds + time.perf_counter() - self._began,
+            "adaptations": [list(adapted) for adapted in self.adaptations],
+        }
+        if self.imagination is not None:
+            synthesizer = self.imagination.synthesizer
+            state["denoisers"] = {str(h): d.state_dict() for h, d in synthesizer.bank.current.items()}
+            state["length_estimator"] = synthesizer.estimator.state_dict()
+            state["adapted"] = synthesizer.adapted
+            state["picked"] = self.imagination.picked.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """Go on from `state`. The open episode is played again from its seed and its actions.
+
+        Returns False where the environment did not come back to the same state (it is not deterministic): then a new episode
+        begins.
+        """
+        self.env_steps, self.episodes, self.successes = int(state["env_steps"]), int(state["episodes"]), int(state["successes"])
+        self.agent.load_state_dict(state["agent"])
+        self._logs = dict(state["agent_logs"])
+        self.replay.load_state_dict(state["replay"])
+        self.trigger.load_state_dict(state["trigger"])
+        for name, generator in self.generators.items():
+            generator.set_state(state["generators"][name])
+        self.seconds = dict(state["seconds"])
+        self._earlier_seconds = float(state["total_seconds"])
+        self._began = time.perf_counter()
+        self.adaptations = [Adapted(*values) for values in state["adaptations"]]
+        if self.imagination is not None:
+            synthesizer = self.imagination.synthesizer
+            for horizon, denoiser in synthesizer.bank.current.items():
+                denoiser.load_state_dict(state["denoisers"][str(horizon)])
+            synthesizer.estimator.load_state_dict(state["length_estimator"])
+            synthesizer.adapted = bool(state["adapted"])
+            self.imagination.picked.load_state_dict(state["picked"])
+        return self._replay_episode(state["episode_actions"].numpy(), state["episode_state"].numpy())
+
+    def _replay_episode(self, actions: Array, expected: Array) -> bool:
+        self._begin_episode()
+        for action in actions:
+            self._state, self._task, reward, _, _, success = self.environment.step(action)
+            self._states.append(self._state)
+            self._actions.append(action)
+            self._rewards.append(reward)
+            self._succeeded |= bool(success)
+        if np.array_equal(self._state, expected):
+            return True
+        self.replay.online.close_episode()
+        self.episodes += 1
+        self._begin_episode()
+        return False
+
+
+def make_generator(seed: int, use: str) -> torch.Generator:
+    """A CPU generator for one use under one seed."""
+    words = np.random.SeedSequence([seed, *use.encode()]).generate_state(2)
+    return torch.Generator().manual_seed(int(words[0]) << 31 ^ int(words[1]))
+
+
+def episode_seed(seed: int, episode: int) -> int:
+    """The reset seed of an online episode; negative numbers are the resets of the warm start."""
+    return int(np.random.SeedSequence([seed, abs(episode), int(episode < 0)]).generate_state(1)[0] >> 1)

@@ -1,0 +1,1 @@
+"""Replay: buffers with n-step targets, and the mixing of real, imagined and offline transitions."""

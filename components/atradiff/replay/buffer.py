@@ -1,0 +1,117 @@
+"""A ring of transitions whose n-step targets are ready when they are sampled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atradiff.errors import UserError
+from atradiff.trajectory import Array, Trajectory, TransitionBatch
+
+FIELDS = ("observation", "action", "reward", "next_observation", "discount")
+
+
+def n_step_targets(
+    rewards: Array, terminated: bool, n_step: int, discount: float
+) -> tuple[Array, np.ndarray, Array]:
+    """For every transition t of one trajectory: the sum of `discount^k r[t + k]` over the next m <= n_step rewards `[T]`,
+    the row t + m to bootstrap from `[T]`, and its weight `discount^m`, 0 where the task ended there `[T]`."""
+    length = len(rewards)
+    returns = np.zeros(length, np.float64)
+    for k in range(min(n_step, length)):
+        returns[: length - k] += discount**k * rewards[k:]
+    bootstrap = np.minimum(np.arange(length) + n_step, length)
+    weights = np.power(discount, bootstrap - np.arange(length))
+    if terminated:
+        weights[bootstrap == length] = 0.0
+    return returns.astype(np.float32), bootstrap, weights.astype(np.float32)
+
+
+class Buffer:
+    """Holds up to `capacity` transitions; the oldest are overwritten.
+
+    Single real steps come in by `add_step`: the n-step targets of the open episode's last steps grow with every step, so that
+    each transition can be sampled at once with the best target known so far. Whole trajectories come in by `add_trajectory`.
+    """
+
+    def __init__(
+        self, capacity: int, observation_dim: int, action_dim: int, n_step: int, discount: float, device: torch.device | str = "cpu"
+    ) -> None:
+        if capacity <= n_step:
+            raise UserError(f"replay capacity {capacity} must be larger than replay.n_step {n_step}")
+        self.capacity = capacity
+        self.n_step = n_step
+        self.discount = discount
+        self.added = 0
+        self._open_steps = 0
+        self._data = TransitionBatch(
+            observation=torch.zeros(capacity, observation_dim, device=device),
+            action=torch.zeros(capacity, action_dim, device=device),
+            reward=torch.zeros(capacity, device=device),
+            next_observation=torch.zeros(capacity, observation_dim, device=device),
+            discount=torch.zeros(capacity, device=device),
+        )
+        self._powers = torch.tensor([discount**k for k in range(n_step + 1)], device=device)
+
+    def __len__(self) -> int:
+        return min(self.added, self.capacity)
+
+    def add_step(self, observation: Array, action: Array, reward: float, next_observation: Array, terminated: bool, truncated: bool) -> None:
+        """Add one real transition and extend the targets of the up to n_step - 1 before it in the same episode."""
+        position = self.added % self.capacity
+        self._data.observation[position] = torch.from_numpy(observation)
+        self._data.action[position] = torch.from_numpy(action)
+        self._data.reward[position] = 0.0
+        self._open_steps = min(self._open_steps + 1, self.n_step)
+        index = (position - torch.arange(self._open_steps)) % self.capacity
+        self._data.reward[index] += self._powers[: self._open_steps] * reward
+        self._data.next_observation[index] = torch.from_numpy(next_observation).to(self._data.reward.device)
+        self._data.discount[index] = 0.0 if terminated else self._powers[1 : self._open_steps + 1]
+        self.added += 1
+        if terminated or truncated:
+            self.close_episode()
+
+    def close_episode(self) -> None:
+        """Extend no further targets: the next step begins a new episode."""
+        self._open_steps = 0
+
+    def add_trajectory(self, trajectory: Trajectory) -> None:
+        """Add all transitions of one trajectory."""
+        rewards, bootstrap, weights = n_step_targets(trajectory.rewards, trajectory.terminated, self.n_step, self.discount)
+        observations = trajectory.observations
+        self._append(observations[:-1], trajectory.actions, rewards, observations[bootstrap], weights)
+
+    def _append(self, *columns: Array) -> None:
+        count = len(columns[0])
+        if count > self.capacity:
+            raise UserError(f"a trajectory of {count} transitions does not fit a replay of capacity {self.capacity}: enlarge it in replay.*_capacity")
+        index = torch.arange(self.added, self.added + count) % self.capacity
+        for field, values in zip(self._data, columns, strict=True):
+            field[index] = torch.from_numpy(np.ascontiguousarray(values)).to(field)
+        self.added += count
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> TransitionBatch:
+        """`batch_size` transitions, uniform with replacement. The generator lives on the CPU."""
+        index = torch.randint(len(self), (batch_size,), generator=generator)
+        return self.at(index)
+
+    def at(self, index: Tensor) -> TransitionBatch:
+        index = index.to(self._data.reward.device)
+        return TransitionBatch(*(field[index] for field in self._data))
+
+    def last(self, count: int) -> TransitionBatch:
+        """The `count` transitions added last, oldest first."""
+        return self.at(torch.arange(self.added - count, self.added) % self.capacity)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, with only the filled rows."""
+        filled = {name: field[: len(self)].clone() for name, field in zip(FIELDS, self._data, strict=True)}
+        return {"added": self.added, "open_steps": self._open_steps, "fields": filled}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.added, self._open_steps = int(state["added"]), int(state["open_steps"])
+        for name, field in zip(FIELDS, self._data, strict=True):
+            field[: len(self)] = state["fields"][name].to(field)

@@ -1,0 +1,1 @@
+"""Task-conditioned synthesis: estimate the length, pick the denoiser, sample, prune."""

@@ -1,0 +1,95 @@
+"""The pruner: from a generated window to a precise trajectory, without weights.
+
+It only ever selects rows: it keeps the first, never lengthens, never removes a rewarded one, and pruning again changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+import numpy as np
+from annotated_types import Ge, Gt, Le
+from scipy.spatial import cKDTree
+from typing_extensions import Doc
+
+from atradiff.data.normalizer import Normalizer
+from atradiff.data.store import OfflineData
+from atradiff.trajectory import Array, BoolArray, IntArray
+
+
+@dataclass(frozen=True)
+class PruneConfig:
+    """What the pruner removes beyond the tail after a termination."""
+
+    loops: Annotated[bool, Doc("Splice out loops; off where motion is periodic, as in locomotion.")] = True
+    epsilon_quantile: Annotated[float, Gt(0), Le(1), Doc("Two states are the same within this quantile of the offline one-step distances.")] = 0.5
+    minimum_loop_rows: Annotated[int, Ge(2), Doc("Rows a loop must have to be removed.")] = 8
+    to_length: Annotated[bool, Doc("Trim to the estimated length.")] = True
+
+
+class Pruned(NamedTuple):
+    """The kept rows, ascending, the last one closing the trajectory; and how many rows each rule removed."""
+
+    rows: IntArray
+    cut: int
+    loops: int
+    trimmed: int
+
+
+def one_step_distances(data: OfflineData, normalizer: Normalizer) -> list[float]:
+    """The quantiles 0, 0.01 ... 1 of the offline one-step distances in normalised state space; the pruner's epsilon is one of them."""
+    rows = data.transition_rows()
+    states = normalizer.states(data.states)
+    return np.quantile(np.linalg.norm(states[rows + 1] - states[rows], axis=1), np.linspace(0, 1, 101)).tolist()
+
+
+def loop_epsilon(distances: list[float], quantile: float) -> float:
+    """The distance within which two states are the same: the given quantile of `one_step_distances`."""
+    return float(np.interp(quantile, np.linspace(0, 1, len(distances)), distances))
+
+
+def prune(states: Array, rewarded: BoolArray, ended: BoolArray, length: int, epsilon: float, config: PruneConfig) -> Pruned:
+    """Prune H rows.
+
+    states `[H, O]` (normalised), rewarded `[H - 1]` and ended `[H - 1]` say of each transition whether it was rewarded and whether
+    it was the last; `length` is the estimated number of transitions.
+    """
+    total = len(states)
+    end = int(np.argmax(ended)) + 1 if ended.any() else total - 1  # transitions up to and with the first end
+    rows = np.arange(end + 1)
+    cut = total - len(rows)
+    if config.loops:
+        rows = _without_loops(states[: end + 1], rewarded[:end], epsilon, config.minimum_loop_rows)
+    loops = total - cut - len(rows)
+    if config.to_length:
+        last_rewarded = np.flatnonzero(rewarded[rows[:-1]])
+        keep = max(1, length, int(last_rewarded[-1]) + 1 if len(last_rewarded) else 0)
+        rows = rows[: keep + 1]
+    return Pruned(rows, cut, loops, total - cut - loops - len(rows))
+
+
+def _without_loops(states: Array, rewarded: BoolArray, epsilon: float, minimum: int) -> IntArray:
+    """Walk forward; at each row jump to the latest later row within epsilon that is at least `minimum` rows away.
+
+    The row itself is skipped for its twin, so its predecessor's next state moves by at most epsilon. Row 0 stays. A jump never
+    passes over a rewarded row. With a tree over the states this costs n log n where few states are alike.
+    """
+    last = len(states) - 1
+    if last <= minimum:
+        return np.arange(last + 1)
+    tree = cKDTree(states)
+    blocked = np.append(np.flatnonzero(rewarded), last)  # a jump may land on these rows, but not pass them
+    kept = [0]
+    row = 1
+    while row <= last:
+        limit = blocked[np.searchsorted(blocked, row)]
+        if limit - row >= minimum:
+            near = np.asarray(tree.query_ball_point(states[row], epsilon))
+            near = near[(near >= row + minimum) & (near <= limit)]
+            if len(near):
+                row = int(near.max())
+                continue
+        kept.append(row)
+        row += 1
+    return np.asarray(kept)

@@ -1,0 +1,94 @@
+"""The words that all rooms share: a task's shapes, a trajectory, a batch of transitions."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Shapes and ranges of a task, as the offline data shows them.
+
+    `reward_values` holds the few distinct rewards of sparse data in ascending order; it is empty where rewards are continuous.
+    """
+
+    state_dim: int
+    action_dim: int
+    task_dim: int
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    reward_values: tuple[float, ...] = ()
+    reward_minimum: float = 0.0
+
+    @property
+    def observation_dim(self) -> int:
+        """What an agent sees: the state with the task behind it."""
+        return self.state_dim + self.task_dim
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Spec:
+        tuples = {"action_low", "action_high", "reward_values"}
+        return cls(**{key: tuple(value) if key in tuples else value for key, value in values.items()})
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """T consecutive transitions, real or synthetic.
+
+    states `[T + 1, O]`, actions `[T, A]`, rewards `[T]`, task `[K]`. `terminated` says that the last transition ended the
+    task (no bootstrapping past it); `truncated` that a time limit or the end of a window cut it there.
+    """
+
+    states: Array
+    actions: Array
+    rewards: Array
+    task: Array
+    terminated: bool
+    truncated: bool
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    @property
+    def observations(self) -> Array:
+        """`[T + 1, O + K]`: each state with the task behind it."""
+        return join_task(self.states, self.task)
+
+    @property
+    def episode_return(self) -> float:
+        return float(self.rewards.sum())
+
+
+class TransitionBatch(NamedTuple):
+    """What an agent learns from. `reward [B]` is the discounted n-step sum and `discount [B]` is `gamma^m` of the step that
+    was bootstrapped from, or 0 after a termination; `observation`, `next_observation` are `[B, O + K]`, `action [B, A]`."""
+
+    observation: Tensor
+    action: Tensor
+    reward: Tensor
+    next_observation: Tensor
+    discount: Tensor
+
+
+def join_task(states: Array, task: Array) -> Array:
+    """Append one task `[K]` to every state `[..., O]`, giving observations `[..., O + K]`."""
+    repeated = np.broadcast_to(task, (*states.shape[:-1], task.shape[-1]))
+    return np.concatenate([states, repeated], axis=-1, dtype=np.float32)
+
+
+def cat_batches(batches: list[TransitionBatch]) -> TransitionBatch:
+    """Concatenate batches along the first axis, in order."""
+    return TransitionBatch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
