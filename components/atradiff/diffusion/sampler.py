@@ -41,7 +41,7 @@ def sample(
 ) -> Tensor:
     """Solve from unit `noise [B, H, C]` down to data.
 
-    `project` is applied to the start and after every step: it pins what is known. `generator` serves churn only.
+    `project` is applied before every evaluation and to the result: it pins what is known. `generator` serves churn only.
     """
     sigmas = noise_schedule(config)
     gamma_max = min(config.churn / (len(sigmas) - 1), math.sqrt(2) - 1)
@@ -50,6 +50,7 @@ def sample(
     for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):
         if gamma_max > 0:
             x, sigma = _churn(x, sigma, gamma_max, generator)
+            x = project(x)
         estimate = denoise(x, sigma)
         if config.solver == "dpm":
             x_next = _dpm_step(x, sigma, sigma_next, estimate, previous)
