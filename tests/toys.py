@@ -1,0 +1,103 @@
+"""Toys that the component tests share: a goal environment small enough to reason about, and offline data made from it.
+
+`toys/Reach-v0`: a point moves by a tenth of its action on the square [-1, 1]^2. Arriving within 0.15 of the goal is rewarded
+with 1 and terminates. `toys/Drift-v0` is the same with noise that no seed controls.
+"""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from atradiff.data.environment import EnvironmentConfig
+from atradiff.data.store import OfflineData, stack_trajectories
+from atradiff.trajectory import Spec, Trajectory
+
+STEP = 0.1
+REACHED = 0.15
+REACH = EnvironmentConfig("toys/Reach-v0", max_episode_steps=12, achieved_goal=(0, 1))
+DRIFT = EnvironmentConfig("toys/Drift-v0", max_episode_steps=12, achieved_goal=(0, 1))
+SPEC = Spec(2, 2, 2, (-1.0, -1.0), (1.0, 1.0), reward_values=(0.0, 1.0), reward_minimum=0.0)
+BOX2 = spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+
+class Reach(gym.Env):
+    """See the module's text."""
+
+    def __init__(self, drift: float = 0.0) -> None:
+        self.observation_space = spaces.Dict({"observation": BOX2, "achieved_goal": BOX2, "desired_goal": BOX2})
+        self.action_space = BOX2
+        self.drift = drift
+        self.forbid_rewards = False
+        self._chaos = np.random.default_rng()
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        options = options or {}
+        self.position = np.asarray(options.get("start", self.np_random.uniform(-0.9, 0.9, 2)), np.float32)
+        self.goal = np.asarray(options.get("goal", self.np_random.uniform(-0.9, 0.9, 2)), np.float32)
+        return self._observation(), {}
+
+    def step(self, action):
+        noise = self.drift * self._chaos.standard_normal(2) if self.drift else 0.0
+        self.position = np.clip(self.position + STEP * np.clip(action, -1, 1) + noise, -1, 1).astype(np.float32)
+        reached = bool(self._reached(self.position, self.goal))
+        return self._observation(), float(reached), reached, False, {"success": reached}
+
+    def compute_reward(self, achieved, desired, info):
+        if self.forbid_rewards:
+            raise AssertionError("the environment's reward function was called")
+        return self._reached(achieved, desired).astype(np.float64)
+
+    def compute_terminated(self, achieved, desired, info):
+        if self.forbid_rewards:
+            raise AssertionError("the environment's termination function was called")
+        return bool(self._reached(achieved, desired))
+
+    @staticmethod
+    def _reached(achieved, desired):
+        return np.linalg.norm(achieved - desired, axis=-1) <= REACHED
+
+    def _observation(self):
+        return {"observation": self.position.copy(), "achieved_goal": self.position.copy(), "desired_goal": self.goal.copy()}
+
+
+def register() -> None:
+    """Make the toys known to gymnasium, once."""
+    if REACH.id not in gym.registry:
+        gym.register(REACH.id, Reach)
+        gym.register(DRIFT.id, Reach, kwargs={"drift": 0.05})
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def walk(random: np.random.Generator, steps: int) -> Trajectory:
+    """A noisy walk of at most `steps` steps towards a goal: terminated where it arrives, truncated where it does not."""
+    position, goal = random.uniform(-0.9, 0.9, (2, 2)).astype(np.float32)
+    states, actions, rewards = [position], [], []
+    while len(actions) < steps and not sum(rewards):
+        action = np.clip((goal - position) / STEP + 0.3 * random.standard_normal(2), -1, 1).astype(np.float32)
+        position = np.clip(position + np.float32(STEP) * action, -1, 1).astype(np.float32)
+        states.append(position)
+        actions.append(action)
+        rewards.append(float(np.linalg.norm(position - goal) <= REACHED))
+    arrived = bool(rewards[-1])
+    return Trajectory(np.stack(states), np.stack(actions), np.asarray(rewards, np.float32), goal, arrived, not arrived)
+
+
+def make_offline(episodes: int = 60, seed: int = 0) -> OfflineData:
+    """Walks of up to 30 steps; every third is cut after 6."""
+    random = np.random.default_rng(seed)
+    return stack_trajectories([walk(random, 6 if i % 3 == 0 else 30) for i in range(episodes)], SPEC)
+
+
+def line_trajectory(length: int, terminated: bool, first: float = 0.0) -> Trajectory:
+    """A trajectory whose numbers tell where they come from: state t is (first + t, -t), action t is (t / 100, 0), reward t is t + 1."""
+    time = np.arange(length + 1, dtype=np.float32)
+    states = np.stack([first + time, -time], axis=1)
+    actions = np.stack([time[:-1] / 100, 0 * time[:-1]], axis=1)
+    return Trajectory(states, actions, time[1:].copy(), np.asarray([first, 0], np.float32), terminated, not terminated)
