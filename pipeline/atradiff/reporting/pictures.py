@@ -1,0 +1,175 @@
+"""Pictures, in one clean style; SVG or PNG by the file's ending. The same input gives the same SVG, byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
+
+from atradiff.data.simulator import Maze
+from atradiff.trajectory import Array, Trajectory
+
+matplotlib.use("Agg")
+
+Row = Mapping[str, Any]
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito: safe for the colour-blind
+INK, MUTED, GRID, WALL = "#1F2933", "#616E7C", "#E4E7EB", "#CBD2D9"
+STEPS_COLOURS = "viridis"
+LOSS_BINS = 300
+STYLE = {
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "legend.frameon": False,
+    "svg.hashsalt": "atradiff",
+}
+
+
+@contextmanager
+def _figure(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """A figure of the given inches, written to `path` at the end."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure
+        path.parent.mkdir(parents=True, exist_ok=True)
+        metadata = {"Date": None} if path.suffix == ".svg" else None
+        figure.savefig(path, dpi=160, facecolor="white", metadata=metadata)
+
+
+def loss_curve(path: Path, losses: list[float], title: str) -> None:
+    """A training loss over gradient steps, on a log scale: the mean of each stretch of steps, and its 10 to 90 % range."""
+    parts = np.array_split(np.asarray(losses, np.float64), min(LOSS_BINS, len(losses)))
+    ends = np.cumsum([len(part) for part in parts])
+    low, high = (np.asarray([np.quantile(part, q) for part in parts]) for q in (0.1, 0.9))
+    with _figure(path, 6.4, 3.4) as figure:
+        axes = figure.add_subplot(title=title, xlabel="gradient steps", ylabel="loss")
+        axes.fill_between(ends, low, high, color=PALETTE[0], alpha=0.18, linewidth=0)
+        axes.plot(ends, [part.mean() for part in parts], color=PALETTE[0], linewidth=1.6)
+        if min(losses) > 0:
+            axes.set_yscale("log")
+        axes.set_xlim(0, len(losses))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def learning_curves(path: Path, curves: Mapping[str, Sequence[Sequence[Row]]], title: str = "Evaluation during online learning") -> None:
+    """Evaluations over env steps. `curves` holds under each label the metrics of one run or of several (seeds): then each is a
+    thin line and their mean a thick one. Shows the success rate, or the return where there is no success."""
+    told = all(row["eval/success_rate"] is not None for runs in curves.values() for rows in runs for row in rows)
+    metric, label = ("eval/success_rate", "success rate") if told else ("eval/return", "return of an episode")
+    with _figure(path, 7.2, 3.8) as figure:
+        axes = figure.add_subplot(title=title, xlabel="env steps", ylabel=label)
+        for number, (name, runs) in enumerate(curves.items()):
+            colour = PALETTE[number % len(PALETTE)]
+            points = [{int(row["env_steps"]): float(row[metric]) for row in rows} for rows in runs]
+            if len(points) > 1:
+                for run in points:
+                    axes.plot(list(run), list(run.values()), color=colour, linewidth=0.9, alpha=0.4)
+            shared = sorted(set.intersection(*(set(run) for run in points)))
+            mean = [float(np.mean([run[step] for run in points])) for step in shared]
+            name = f"{name} (mean of {len(points)})" if len(points) > 1 else name
+            axes.plot(shared, mean, color=colour, linewidth=2.2, marker="o", markersize=4.5, label=name, clip_on=False, zorder=3)
+        if told:
+            axes.set_ylim(0, 1)
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        figure.legend(loc="outside lower center", ncols=min(3, len(curves)))
+
+
+def imagined_over_maze(
+    path: Path,
+    imagined: Sequence[Trajectory],
+    real: Sequence[Trajectory],
+    maze: Maze | None,
+    position: Sequence[int] = (0, 1),
+    titles: tuple[str, str] = ("Imagined", "Real"),
+) -> None:
+    """Imagined trajectories beside real ones, coloured by step, with starts, goals and walls.
+
+    `position` names the two state entries that are the place in the maze. Without a maze the states are projected on the first two
+    principal components of all of them. Either list may be empty: then it has no panel.
+    """
+    panels = [(title, group) for title, group in zip(titles, (imagined, real), strict=True) if group]
+    project = (lambda states: states[:, list(position)]) if maze is not None else _principal_plane([*imagined, *real])
+    longest = max(len(trajectory) for _, group in panels for trajectory in group)
+    scale = Normalize(0, longest)
+    ratio = maze.walls.shape[0] / maze.walls.shape[1] if maze is not None else 0.85
+    width = 4.3 if ratio > 0.8 else 5.4
+    with _figure(path, width * len(panels) + 0.7, width * ratio + 0.8) as figure:
+        row = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
+        for axes, (title, group) in zip(row, panels, strict=True):
+            axes.set_title(f"{title} ({len(group)})")
+            if maze is not None:
+                _draw_maze(axes, maze)
+            for trajectory in group:
+                _draw_way(axes, project(trajectory.states), scale)
+            _draw_ends(axes, group, project, goals=maze is not None)
+            axes.set_xlabel("x (m)" if maze is not None else "first principal component")
+        row[0].set_ylabel("y (m)" if maze is not None else "second principal component")
+        colours = ScalarMappable(scale, STEPS_COLOURS)
+        figure.colorbar(colours, ax=list(row), label="env steps from the start", shrink=0.75, pad=0.02).outline.set_visible(False)
+        handles, labels = row[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(handles))
+
+
+def _principal_plane(trajectories: Sequence[Trajectory]) -> Any:
+    """The projection of states `[T, O]` on the first two principal components `[T, 2]` of all of them, standardised."""
+    states = np.concatenate([trajectory.states for trajectory in trajectories]).astype(np.float64)
+    mean, scale = states.mean(0), np.maximum(states.std(0), 1e-9)
+    _, _, components = np.linalg.svd((states - mean) / scale, full_matrices=False)
+    plane = np.zeros((states.shape[1], 2))
+    plane[:, : len(components[:2])] = components[:2].T
+    return lambda states: (states - mean) / scale @ plane
+
+
+def _draw_maze(axes: Axes, maze: Maze) -> None:
+    left, right, bottom, top = maze.extent
+    size = maze.cell_size
+    for i, j in np.argwhere(maze.walls):
+        corner = (left + (j + 0.03) * size, top - (i + 0.97) * size)
+        box = FancyBboxPatch(corner, 0.94 * size, 0.94 * size, boxstyle=f"round,pad=0,rounding_size={0.12 * size}", facecolor=WALL, linewidth=0)
+        axes.add_patch(box)
+    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+
+
+def _draw_way(axes: Axes, points: Array, scale: Normalize) -> None:
+    segments = np.stack([points[:-1], points[1:]], axis=1)
+    lines = LineCollection(list(segments), cmap=STEPS_COLOURS, norm=scale, linewidth=1.5, alpha=0.85, capstyle="round")
+    lines.set_array(np.arange(len(segments)))
+    axes.add_collection(lines)
+    axes.autoscale_view()
+
+
+def _draw_ends(axes: Axes, group: Sequence[Trajectory], project: Any, *, goals: bool) -> None:
+    """Starts as dots; goals as stars where the picture is the maze's plane."""
+    starts = np.concatenate([project(trajectory.states[:1]) for trajectory in group])
+    axes.scatter(*starts.T, s=26, color="white", edgecolor=INK, linewidth=1.2, zorder=4, label="start")
+    if goals and all(len(trajectory.task) >= 2 for trajectory in group):
+        places = np.unique([trajectory.task[:2] for trajectory in group], axis=0)
+        axes.scatter(*places.T, s=170, marker="*", color=PALETTE[1], edgecolor="white", linewidth=1, zorder=5, label="goal")
