@@ -119,7 +119,7 @@ def fit_gaussian(
     gaussian.requires_grad_(False)
     with torch.no_grad():
         rotation, variance = _principal_directions(coefficients - gaussian.coefficients(condition), 0.0)
-        gaussian.linear = linear
+        gaussian.linear = linear.contiguous()
         gaussian.basis = (basis @ rotation).contiguous()
         gaussian.variance = variance
         head = gaussian.coefficients.head

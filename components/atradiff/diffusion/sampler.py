@@ -50,7 +50,7 @@ def sample(
     for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):
         if gamma_max > 0:
             x, sigma = _churn(x, sigma, gamma_max, generator)
-            x = project(x)
+            x, previous = project(x), None  # fresh noise breaks with the history: dpm is of first order then
         estimate = denoise(x, sigma)
         if config.solver == "dpm":
             x_next = _dpm_step(x, sigma, sigma_next, estimate, previous)

@@ -67,7 +67,9 @@ def fit(
         loss, logs = model.loss(sample(generator), generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(learning, config.gradient_clip, error_if_nonfinite=True)
+        norm = torch.nn.utils.clip_grad_norm_(learning, config.gradient_clip)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(f"the loss or its gradient is not finite at gradient step {step + 1}: lower the learning rate")
         optimizer.step()
         decay = min(config.ema_decay, (1 + step) / (10 + step))
         with torch.no_grad():
