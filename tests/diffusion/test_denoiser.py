@@ -1,0 +1,256 @@
+"""EDM preconditioning in the directions of the conditional Gaussian, and the pinned first state."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import toys
+from torch import Tensor, nn
+
+from atradiff.data.normalizer import Normalizer
+from atradiff.data.store import OfflineData
+from atradiff.data.windows import Windows
+from atradiff.diffusion.backbone import NetworkConfig
+from atradiff.diffusion.denoiser import Denoiser, NoiseConfig, train_denoiser
+from atradiff.diffusion.preconditioner import PreconditionerConfig, pin
+from atradiff.diffusion.sampler import SamplerConfig
+from atradiff.diffusion.training import TrainConfig
+from atradiff.errors import UserError
+
+BATCH = 6
+
+
+class Fixed(nn.Module):
+    """A raw network that answers a constant and keeps what it was asked."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+        self.asked: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def forward(self, z: Tensor, noise_level: Tensor, condition: Tensor) -> Tensor:
+        self.asked.append((z, noise_level, condition))
+        return torch.full_like(z, self.value)
+
+
+def with_backbone(denoiser: Denoiser, backbone: nn.Module) -> Denoiser:
+    replaced = copy.deepcopy(denoiser)
+    replaced.backbone = backbone
+    return replaced
+
+
+@pytest.fixture
+def denoiser(trained_denoisers: list[Denoiser]) -> Denoiser:
+    return trained_denoisers[0]
+
+
+@pytest.fixture
+def question(denoiser: Denoiser) -> tuple[Tensor, Tensor, Tensor]:
+    """(x, state, task) of a batch."""
+    random = toys.generator(5)
+    x = torch.randn(BATCH, denoiser.horizon, denoiser.normalizer.num_channels, generator=random)
+    return x, torch.randn(BATCH, 2, generator=random), torch.randn(BATCH, 2, generator=random)
+
+
+def levels(sigma: float) -> Tensor:
+    return torch.full((BATCH,), sigma)
+
+
+def random_coefficients(denoiser: Denoiser) -> Tensor:
+    """Coefficients of windows drawn from the conditional Gaussian itself, `[B, R]`."""
+    return torch.randn(BATCH, denoiser.gaussian.rank, generator=toys.generator(6)) * denoiser.gaussian.variance.sqrt()
+
+
+@torch.no_grad()
+def test_no_noise_no_change_within_the_basis(denoiser: Denoiser, question: tuple[Tensor, Tensor, Tensor]) -> None:
+    """c_skip -> 1 and c_out -> 0: D(x; sigma -> 0) = x, whatever the network says."""
+    _, state, task = question
+    x = denoiser.gaussian.mean(torch.cat([state, task], -1)) + denoiser.gaussian.lift(random_coefficients(denoiser))
+    x = pin(x, state)
+    answer = with_backbone(denoiser, Fixed(1.0)).denoise(x, levels(1e-6), state, task)
+    assert torch.allclose(answer, x, atol=1e-3)
+
+
+@torch.no_grad()
+def test_all_noise_gives_the_mean_plus_what_the_network_says(denoiser: Denoiser, question: tuple[Tensor, Tensor, Tensor]) -> None:
+    """c_skip -> 0 and c_out -> sqrt(v): far out the network speaks in units of the data's deviation."""
+    x, state, task = question
+    mean = denoiser.gaussian.mean(torch.cat([state, task], -1))
+    said = denoiser.gaussian.lift(denoiser.gaussian.variance.sqrt().expand(BATCH, -1))
+    answer = with_backbone(denoiser, Fixed(1.0)).denoise(1e5 * x, levels(1e5), state, task)
+    assert torch.allclose(answer, pin(mean + said, state), atol=2e-2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sigma", [0.02, 0.5, 3.0, 40.0])
+def test_a_silent_network_leaves_the_exact_posterior_mean(denoiser: Denoiser, question: tuple[Tensor, Tensor, Tensor], sigma: float) -> None:
+    """E[x0 | x0 + sigma n] of N(m, U V U^T), by the textbook's formula over the whole window and not by directions."""
+    x, state, task = question
+    gaussian = denoiser.gaussian
+    mean = gaussian.mean(torch.cat([state, task], -1)).flatten(1).double()
+    basis = gaussian.basis.double()
+    covariance = basis @ torch.diag(gaussian.variance.double()) @ basis.T
+    gain = covariance @ torch.linalg.inv(covariance + sigma**2 * torch.eye(len(covariance), dtype=torch.float64))
+    posterior = (mean + (x.flatten(1).double() - mean) @ gain.T).float().view_as(x)
+    answer = with_backbone(denoiser, Fixed(0.0)).denoise(x, levels(sigma), state, task)
+    assert torch.allclose(answer, pin(posterior, state), atol=2e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sigma", [0.01, 1.0, 40.0])
+def test_network_sees_unit_variance_in_every_direction(denoiser: Denoiser, sigma: float) -> None:
+    """Windows from the Gaussian plus noise arrive at the network with mean 0 and variance 1, at every noise level."""
+    count = 3_000
+    random = toys.generator(7)
+    state, task = torch.randn(count, 2, generator=random), torch.randn(count, 2, generator=random)
+    coefficients = torch.randn(count, denoiser.gaussian.rank, generator=random) * denoiser.gaussian.variance.sqrt()
+    clean = denoiser.gaussian.mean(torch.cat([state, task], -1)) + denoiser.gaussian.lift(coefficients)
+    spy = Fixed(0.0)
+    noise = torch.randn(clean.shape, generator=random)
+    with_backbone(denoiser, spy).denoise(clean + sigma * noise, torch.full((count,), sigma), state, task)
+    z, noise_level, condition = spy.asked[0]
+    assert torch.allclose(z.mean(0), torch.zeros(z.shape[1]), atol=0.1)
+    assert torch.allclose(z.std(0), torch.ones(z.shape[1]), atol=0.08)
+    assert torch.allclose(noise_level, torch.full((count,), float(np.log(sigma) / 4)))  # c_noise of table 1
+    assert torch.equal(condition, torch.cat([state, task], -1))
+
+
+@torch.no_grad()
+def test_network_learns_a_target_of_unit_variance(denoiser: Denoiser) -> None:
+    """c_out makes what the network should say, (x0 - c_skip x) / c_out, a unit-variance target for Gaussian data (appendix B.6)."""
+    variance, random = denoiser.gaussian.variance, toys.generator(8)
+    x0 = torch.randn(4_000, len(variance), generator=random) * variance.sqrt()
+    noise = torch.randn(x0.shape, generator=random)
+    with_one, with_zero = with_backbone(denoiser, Fixed(1.0)), with_backbone(denoiser, Fixed(0.0))
+    condition = torch.zeros(4_000, 4)
+    mean = denoiser.gaussian.mean(condition)
+    for sigma in (0.1, 2.0):
+        level = torch.full((4_000,), sigma)
+        x = mean + denoiser.gaussian.lift(x0 + sigma * noise)
+        skip, skip_and_out = (denoiser.gaussian.project(d.denoise(x, level, condition[:, :2], condition[:, 2:]) - mean) for d in (with_zero, with_one))
+        target = (x0 - skip) / (skip_and_out - skip)
+        assert torch.allclose(target.std(0), torch.ones(len(variance)), atol=0.08)
+
+
+def test_first_state_is_pinned_in_every_answer(denoiser: Denoiser, question: tuple[Tensor, Tensor, Tensor]) -> None:
+    x, state, task = question
+    for sigma in (0.01, 1.0, 50.0):
+        assert torch.equal(denoiser.denoise(x, levels(sigma), state, task)[:, 0, :2], state)
+
+
+@pytest.mark.parametrize("solver", ["dpm", "heun", "euler"])
+def test_first_state_is_pinned_at_every_solver_step_and_in_the_result(denoiser: Denoiser, solver: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = np.asarray([[0.3, -0.2], [0.9, 0.9]], np.float32)
+    tasks = np.asarray([[0.0, 0.5], [-0.5, 0.1]], np.float32)
+    pinned = torch.from_numpy(denoiser.normalizer.states(states))
+    seen: list[Tensor] = []
+    denoise = denoiser.denoise
+
+    def watched(x: Tensor, sigma: Tensor, state: Tensor, task: Tensor) -> Tensor:
+        seen.append(x[:, 0, :2].clone())
+        return denoise(x, sigma, state, task)
+
+    monkeypatch.setattr(denoiser, "denoise", watched)
+    rows = denoiser.sample(states, tasks, SamplerConfig(solver=solver, evaluations=5), toys.generator())  # type: ignore[arg-type]
+    assert len(seen) == 5
+    assert all(torch.equal(x, pinned) for x in seen)
+    assert np.array_equal(rows[:, 0, :2], pinned.numpy())
+
+
+def test_sampling_a_silent_network_gives_the_conditional_gaussian(denoiser: Denoiser) -> None:
+    """The whole chain, solver and preconditioning: samples have the Gaussian's mean and its variance along each direction."""
+    count = 2_000
+    silent = with_backbone(denoiser, Fixed(0.0))
+    states, tasks = np.tile(np.float32([0.2, 0.1]), (count, 1)), np.tile(np.float32([0.5, 0.5]), (count, 1))
+    rows = torch.from_numpy(silent.sample(states, tasks, SamplerConfig(evaluations=30), toys.generator()))
+    condition = torch.from_numpy(np.concatenate([silent.normalizer.states(states), silent.normalizer.tasks(tasks)], 1))
+    with torch.no_grad():
+        coefficients = silent.gaussian.project(rows - silent.gaussian.mean(condition))
+    deviation = silent.gaussian.variance.sqrt()
+    assert torch.allclose(coefficients.mean(0) / deviation, torch.zeros(len(deviation)), atol=0.1)
+    assert torch.allclose(coefficients.std(0) / deviation, torch.ones(len(deviation)), atol=0.12)
+
+
+def test_sampling_is_the_generators(denoiser: Denoiser) -> None:
+    states, tasks = np.zeros((3, 2), np.float32), np.ones((3, 2), np.float32)
+    first, again, other = (denoiser.sample(states, tasks, SamplerConfig(), toys.generator(seed)) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_loss_is_over_valid_rows_only(denoiser: Denoiser, offline: OfflineData, normalizer: Normalizer) -> None:
+    """What stands in rows that tell nothing must not matter to a loss that leaves them out."""
+    batch = Windows(offline, 8, normalizer).sample(BATCH, toys.generator())
+    invalid = batch.valid.clone()
+    invalid[:, 5:] = False
+    sigma = levels(1e-4)  # at no noise the estimate is local: row 7 does not tell on the others
+    noise = torch.zeros_like(batch.rows)
+    spoiled = batch.rows.clone()
+    silent = with_backbone(denoiser, Fixed(0.0))
+    squared = (silent.denoise(batch.rows, sigma, batch.rows[:, 0, :2], batch.task) - batch.rows).square().mean(-1)
+    expected = (1 + sigma**-2) * squared[:, :5].mean(-1)
+    answer = silent.loss_at(batch._replace(rows=spoiled, valid=invalid), sigma, noise)
+    assert torch.allclose(answer, expected, rtol=1e-4)
+
+
+def test_loss_weight_is_eq_8_with_unit_data_deviation(denoiser: Denoiser, offline: OfflineData, normalizer: Normalizer) -> None:
+    batch = Windows(offline, 8, normalizer).sample(BATCH, toys.generator())
+    batch = batch._replace(valid=torch.ones_like(batch.valid))
+    noise = torch.randn(batch.rows.shape, generator=toys.generator(2))
+    for sigma in (0.1, 1.0, 10.0):
+        estimate = denoiser.denoise(batch.rows + sigma * noise, levels(sigma), batch.rows[:, 0, :2], batch.task)
+        weight = (sigma**2 + 1) / sigma**2
+        expected = weight * (estimate - batch.rows).square().mean((1, 2))
+        assert torch.allclose(denoiser.loss_at(batch, levels(sigma), noise), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("backbone", ["mlp", "dit", "unet"])
+def test_every_backbone_begins_as_the_gaussian_and_learns(backbone: str, offline: OfflineData, normalizer: Normalizer) -> None:
+    """Backbones are interchangeable: the same call, and a loss that training brings down. DiT begins by saying nothing at all."""
+    windows = Windows(offline, 8, normalizer)
+    network = NetworkConfig(backbone=backbone, width=16, depth=2, heads=2, patch=4)  # type: ignore[arg-type]
+    losses: list[float] = []
+    model = train_denoiser(
+        windows,
+        network,
+        PreconditionerConfig(width=8, gradient_steps=5, windows=300),
+        NoiseConfig(),
+        TrainConfig(gradient_steps=60, batch_size=64, learning_rate=3e-3),
+        toys.generator(),
+        lambda progress: losses.append(float(progress.logs["loss"])),
+    )
+    assert len(losses) == 65
+    batch, noise_random = windows.sample(128, toys.generator(4)), toys.generator(5)
+    trained = model.loss(batch, noise_random)[0]
+    fresh = Denoiser(normalizer, model.gaussian, 8, network, NoiseConfig())
+    begun = fresh.loss(batch, toys.generator(5))[0]
+    assert trained < begun
+
+
+def test_training_is_deterministic(offline: OfflineData, normalizer: Normalizer) -> None:
+    def weights() -> dict[str, Tensor]:
+        return train_denoiser(
+            Windows(offline, 8, normalizer),
+            NetworkConfig(backbone="mlp", width=8, depth=1),
+            PreconditionerConfig(width=8, gradient_steps=3, windows=200),
+            NoiseConfig(),
+            TrainConfig(gradient_steps=3, seed=4),
+            toys.generator(4),
+            lambda progress: None,
+        ).state_dict()
+
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first, second = weights(), weights()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert torch.equal(before, torch.get_rng_state())  # the global generator is nobody's business
+
+
+def test_shapes_that_do_not_divide_are_refused(offline: OfflineData, normalizer: Normalizer, trained_denoisers: list[Denoiser]) -> None:
+    gaussian = trained_denoisers[0].gaussian
+    for network, words in ((NetworkConfig(backbone="dit", width=16, patch=3), "patch 3"), (NetworkConfig(backbone="unet", width=8, depth=5), "16")):
+        with pytest.raises(UserError, match=words):
+            Denoiser(normalizer, gaussian, 8, network, NoiseConfig())

@@ -1,0 +1,110 @@
+"""The conditional Gaussian recovers a linear-Gaussian world exactly, and a mean that is not linear approximately."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import toys
+from torch import Tensor
+
+from atradiff.data.windows import WindowBatch
+from atradiff.diffusion.preconditioner import ConditionalGaussian, PreconditionerConfig, fit_gaussian, pin
+from atradiff.diffusion.training import TrainConfig
+from atradiff.trajectory import Spec
+
+HORIZON, CHANNELS, COUNT = 3, 5, 4_000
+WORLD_SPEC = Spec(2, 1, 1, (-1.0,), (1.0,))
+CONFIG = PreconditionerConfig(width=32, gradient_steps=200, windows=COUNT, minimum_variance=1e-4)
+
+
+class World:
+    """Windows whose rows are a known function of (state, task), plus noise of known covariance outside of the first state."""
+
+    def __init__(self, bend: float = 0.0) -> None:
+        random = toys.generator(3)
+        size = HORIZON * CHANNELS
+        self.condition = torch.randn(COUNT, 3, generator=random)
+        self.matrix = torch.randn(3, size, generator=random) / 2
+        self.matrix[:, :2] = torch.eye(3)[:, :2]  # the first row's state is the condition's
+        self.offset = torch.randn(size, generator=random)
+        self.offset[:2] = 0
+        self.noise_map = torch.zeros(2, size)  # two directions of noise, so that the rank is 2
+        self.noise_map[0, 4], self.noise_map[1, 9] = 0.3, 1.5
+        self.bend = torch.zeros(size)
+        self.bend[7] = bend
+        noise = torch.randn(COUNT, 2, generator=random) @ self.noise_map
+        self.rows = (self.mean(self.condition) + noise).view(COUNT, HORIZON, CHANNELS)
+        self.starts = torch.arange(COUNT)
+        self.normalizer = type("Shapes", (), {"spec": WORLD_SPEC})()
+
+    def mean(self, condition: Tensor) -> Tensor:
+        return condition @ self.matrix + self.offset + self.bend * condition[:, :1].square()
+
+    def __len__(self) -> int:
+        return COUNT
+
+    def at(self, index: Tensor) -> WindowBatch:
+        return WindowBatch(self.rows[index], self.condition[index, 2:], torch.ones(len(index), HORIZON, dtype=torch.bool))
+
+
+def fitted(world: World) -> ConditionalGaussian:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return fit_gaussian(world, CONFIG, TrainConfig(batch_size=256), toys.generator(), lambda progress: None)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def linear() -> tuple[World, ConditionalGaussian]:
+    world = World()
+    return world, fitted(world)
+
+
+def test_covariance_of_a_linear_world_is_recovered(linear: tuple[World, ConditionalGaussian]) -> None:
+    world, gaussian = linear
+    covariance = gaussian.basis @ torch.diag(gaussian.variance) @ gaussian.basis.T
+    assert torch.allclose(covariance, world.noise_map.T @ world.noise_map, atol=0.12)
+    assert gaussian.rank == 2
+    assert torch.allclose(gaussian.variance, torch.tensor([2.25, 0.09]), rtol=0.08)
+
+
+def test_basis_is_orthonormal_and_leaves_the_first_state_alone(linear: tuple[World, ConditionalGaussian]) -> None:
+    _, gaussian = linear
+    assert torch.allclose(gaussian.basis.T @ gaussian.basis, torch.eye(gaussian.rank), atol=1e-5)
+    assert gaussian.basis.view(HORIZON, CHANNELS, -1)[0, :2].abs().max() < 1e-4
+    coefficients = torch.randn(7, gaussian.rank, generator=toys.generator())
+    assert torch.allclose(gaussian.project(gaussian.lift(coefficients)), coefficients, atol=1e-5)
+
+
+def test_mean_of_a_linear_world_is_recovered(linear: tuple[World, ConditionalGaussian]) -> None:
+    world, gaussian = linear
+    condition = torch.randn(500, 3, generator=toys.generator(9))
+    with torch.no_grad():
+        mean = gaussian.mean(condition)
+    assert torch.allclose(mean[:, 0, :2], condition[:, :2], atol=1e-3)
+    error = (mean.flatten(1) - world.mean(condition)) / (gaussian.basis.abs() @ gaussian.variance.sqrt() + 0.05)
+    assert error.square().mean().sqrt() < 0.15
+
+
+def test_a_bent_mean_is_learned_beyond_the_linear_part() -> None:
+    """x0^2 / sqrt(2) has unit variance and is not correlated with x0: least squares sees none of it, the network most of it."""
+    world = World(bend=2**-0.5)
+    gaussian = fitted(world)
+    with torch.no_grad():
+        residual = world.rows.flatten(1)[:, 7] - gaussian.mean(world.condition).flatten(1)[:, 7]
+    assert residual.var() < 0.2
+
+
+def test_variance_is_what_the_whole_mean_leaves(linear: tuple[World, ConditionalGaussian]) -> None:
+    world, gaussian = linear
+    with torch.no_grad():
+        coefficients = gaussian.project(world.rows - gaussian.mean(world.condition))
+    second_moment = coefficients.T @ coefficients / COUNT
+    assert torch.allclose(second_moment, torch.diag(gaussian.variance), atol=1e-3)
+
+
+def test_pin_sets_the_first_state_only() -> None:
+    x, state = torch.randn(4, HORIZON, CHANNELS, generator=toys.generator()), torch.full((4, 2), 9.0)
+    pinned = pin(x, state)
+    assert torch.equal(pinned[:, 0, :2], state)
+    assert torch.equal(pinned[:, 0, 2:], x[:, 0, 2:])
+    assert torch.equal(pinned[:, 1:], x[:, 1:])
