@@ -1,0 +1,149 @@
+"""Reading params.yaml: overrides, unknown keys, types and ranges, and what must hold between keys."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from atradiff.errors import UserError
+from atradiff.params.keys import all_keys, nearest
+from atradiff.params.schema import Params
+
+
+def load_params(path: Path, overrides: list[str] | None = None) -> Params:
+    """The parameters in `path`, with `a.b=c` overrides (c is read as YAML). Keys that are not there keep their defaults."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError as error:
+        raise UserError(f"no {path.name} in {path.parent.resolve()}: run `atradiff use pointmaze-umaze` there to write one") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}): repair it, or write a new one with `atradiff use pointmaze-umaze`") from error
+    values = _read_yaml(text, str(path))
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds no sections: write a new one with `atradiff use pointmaze-umaze`")
+    for override in overrides or []:
+        _override(values, override)
+    return parse_params(values, path.name)
+
+
+def parse_params(values: dict[str, Any], where: str) -> Params:
+    """Plain values to `Params`; raises `UserError` that names the key, `where` it stands, and what it may be."""
+    _check_keys(values, "", where)
+    try:
+        params = _adapter().validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        raise UserError(_explain(error, where)) from error
+    _check_together(params, where)
+    return params
+
+
+@cache
+def _adapter() -> TypeAdapter[Params]:
+    return TypeAdapter(Params)
+
+
+def _read_yaml(text: str, where: str) -> Any:
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
+        place = f" in line {mark.line + 1}" if mark else ""
+        problem = error.problem if isinstance(error, MarkedYAMLError) else str(error).splitlines()[0]
+        raise UserError(f"{where} is not valid YAML{place} ({problem}): mend it there") from error
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    """Set one `a.b=c` in place."""
+    name, equals, text = override.partition("=")
+    name = name.strip()
+    if not equals or not name:
+        raise UserError(f"--set {override!r} is not of the form section.key=value, such as --set replay.n_step=5")
+    *sections, last = name.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise UserError(f"--set {override!r} goes below {section!r}, which is no section; the nearest known key is {nearest(name)}")
+    values[last] = _read_yaml(text, f"--set {override!r}")
+
+
+def _check_keys(values: dict[Any, Any], prefix: str, where: str) -> None:
+    """Refuse keys that nobody reads, sections that are not mappings, and numbers that are not finite."""
+    known = all_keys()
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if name not in known:
+            raise UserError(f"{where} has an unknown key {name}: did you mean {nearest(name)}?")
+        if known[name].section:
+            if not isinstance(value, dict):
+                raise UserError(f"{where}: {name} must be {known[name].allowed}, not {_show(value)}")
+            _check_keys(cast("dict[Any, Any]", value), name + ".", where)
+        else:
+            _check_plain(name, value, where)
+
+
+def _check_plain(name: str, value: Any, where: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{where}: {name} is {value}, but must be {all_keys()[name].allowed}: give a finite number")
+    if isinstance(value, (list, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_plain(name, part, where)
+    elif value is not None and not isinstance(value, (bool, int, float, str)):
+        raise UserError(f"{where}: {name} holds {_show(value)}, but only numbers, text, true, false, null, lists and mappings can stand there")
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    """The first thing that is wrong, in one sentence."""
+    first = error.errors()[0]
+    names = [str(part) for part in first["loc"]]
+    while names and ".".join(names) not in all_keys():
+        names.pop()
+    name = ".".join(names)
+    return f"{where}: {name} is {_show(first['input'])}, but must be {all_keys()[name].allowed}"
+
+
+def _show(value: Any) -> str:
+    return json.dumps(value, default=str)
+
+
+def _check_together(params: Params, where: str) -> None:
+    """What no single key can say."""
+    horizons, network = params.denoiser.horizons, params.denoiser.network
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", params.task.name):
+        raise UserError(f"{where}: task.name is {params.task.name!r}, but names a folder: use letters, digits, '-', '_' and '.' only")
+    if not horizons:
+        raise UserError(f"{where}: denoiser.horizons is empty: name at least one horizon, such as [32, 64, 128]")
+    if sorted(set(horizons)) != horizons:
+        raise UserError(f"{where}: denoiser.horizons is {horizons}, but must be strictly ascending: write {sorted(set(horizons))}")
+    if horizons[0] < 2:
+        raise UserError(f"{where}: denoiser.horizons begins with {horizons[0]}, but a window needs at least 2 rows: remove it")
+    if network.backbone == "dit":
+        _check_divides(where, "denoiser.network.patch", network.patch, "every one of denoiser.horizons", horizons)
+        _check_divides(where, "denoiser.network.heads", network.heads, "denoiser.network.width", [network.width])
+    if network.backbone == "unet":
+        _check_divides(where, "2 ** (denoiser.network.depth - 1)", 2 ** (network.depth - 1), "every one of denoiser.horizons", horizons)
+        _check_divides(where, "8", 8, "denoiser.network.width", [network.width])
+    if params.agent.num_min_critics > params.agent.num_critics:
+        raise UserError(
+            f"{where}: agent.num_min_critics is {params.agent.num_min_critics}, but must be at most agent.num_critics, {params.agent.num_critics}"
+        )
+    sampler = params.synthesis.sampler
+    if sampler.sigma_min >= sampler.sigma_max:
+        raise UserError(
+            f"{where}: synthesis.sampler.sigma_min is {sampler.sigma_min}, but must be below synthesis.sampler.sigma_max, {sampler.sigma_max}"
+        )
+
+
+def _check_divides(where: str, name: str, divisor: int, of: str, numbers: list[int]) -> None:
+    bad = [number for number in numbers if number % divisor]
+    if bad:
+        raise UserError(f"{where}: {name} ({divisor}) must divide {of}, but does not divide {bad[0]}: change one of them")

@@ -1,0 +1,114 @@
+"""The tasks that come with the project, and parameters for a Minari dataset of one's own."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from atradiff.errors import UserError
+from atradiff.params.load import parse_params
+from atradiff.params.render import to_dict
+from atradiff.params.schema import DatasetParams, DenoiserParams, Params, TaskParams
+
+OWN_HORIZONS = (16, 32, 64)
+
+
+@dataclass(frozen=True)
+class MazeTask:
+    """A PointMaze with a fixed start and a fixed goal, cells as [row, column]."""
+
+    environment: str
+    dataset: str
+    start: tuple[int, int]
+    goal: tuple[int, int]
+    max_episode_steps: int
+    horizons: tuple[int, ...]
+
+    @property
+    def summary(self) -> str:
+        """One line for a list of tasks."""
+        return f"{self.environment}, from cell {list(self.start)} to {list(self.goal)} within {self.max_episode_steps} steps"
+
+
+TASKS = {
+    "pointmaze-umaze": MazeTask("PointMaze_UMaze-v3", "local/pointmaze/umaze-v0", (1, 1), (3, 1), 300, (32, 64, 128)),
+    "pointmaze-medium": MazeTask("PointMaze_Medium-v3", "local/pointmaze/medium-v0", (1, 1), (6, 6), 500, (64, 128, 256)),
+    "pointmaze-large": MazeTask("PointMaze_Large-v3", "local/pointmaze/large-v0", (1, 1), (7, 10), 800, (128, 256, 384)),
+}
+
+
+def list_tasks() -> dict[str, str]:
+    """The tasks by name, with a line about each."""
+    return {name: task.summary for name, task in TASKS.items()}
+
+
+def preset(name: str) -> Params:
+    """The parameters of a task, or those for a Minari dataset when `name` is the id of one."""
+    if name in TASKS:
+        return _maze_preset(name, TASKS[name])
+    if "/" in name or re.search(r"-v\d+$", name):
+        return _dataset_preset(name)
+    raise UserError(f"there is no task {name!r}: choose one of {', '.join(TASKS)}, or give the id of a Minari dataset, such as local/my-data-v0")
+
+
+def _maze_preset(name: str, task: MazeTask) -> Params:
+    params = Params()
+    environment = replace(
+        params.task.environment,
+        id=task.environment,
+        kwargs={"continuing_task": False},
+        reset_options={"reset_cell": list(task.start), "goal_cell": list(task.goal)},
+        max_episode_steps=task.max_episode_steps,
+        achieved_goal=(0, 1),
+    )
+    return replace(
+        params,
+        task=TaskParams(name=name, dataset=DatasetParams(id=task.dataset), environment=environment),
+        denoiser=replace(DenoiserParams(), horizons=list(task.horizons)),
+    )
+
+
+def _dataset_preset(dataset_id: str) -> Params:
+    """What the dataset itself tells: its environment, and horizons that its episodes can fill."""
+    from atradiff.data.convert import open_dataset
+
+    dataset = open_dataset(dataset_id)
+    if dataset.env_spec is None:
+        raise UserError(f"the Minari dataset {dataset_id!r} names no environment: record it with env or env_spec, so that online learning has one")
+    lengths = [int(episode["total_steps"]) for episode in dataset.storage.get_episode_metadata(dataset.episode_indices)]
+    if not lengths:
+        raise UserError(f"the Minari dataset {dataset_id!r} has no episodes: collect or download it again")
+    rows = max(lengths) + 1
+    params = Params()
+    return parse_params(
+        to_dict(
+            replace(
+                params,
+                task=TaskParams(
+                    name=re.sub(r"[^A-Za-z0-9]+", "-", dataset_id).strip("-").lower(),
+                    dataset=DatasetParams(id=dataset_id),
+                    environment=replace(
+                        params.task.environment,
+                        id=dataset.env_spec.id,
+                        kwargs=_plain_kwargs(dataset.env_spec.kwargs, dataset_id),
+                        max_episode_steps=dataset.env_spec.max_episode_steps or max(lengths),
+                    ),
+                ),
+                denoiser=replace(params.denoiser, horizons=[h for h in OWN_HORIZONS if h <= rows] or [rows]),
+                synthesis=replace(params.synthesis, prune=replace(params.synthesis.prune, loops=False)),
+            )
+        ),
+        f"the dataset {dataset_id!r}",
+    )
+
+
+def _plain_kwargs(kwargs: dict[str, Any], dataset_id: str) -> dict[str, Any]:
+    try:
+        return json.loads(json.dumps(kwargs))
+    except TypeError as error:
+        raise UserError(
+            f"the environment of {dataset_id!r} has keyword arguments that params.yaml cannot hold ({error}): "
+            "register an environment id that needs none and record the dataset with it"
+        ) from error

@@ -1,0 +1,73 @@
+"""The sections of params.yaml. Every number is a field of a component's config, where its meaning and its range stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from annotated_types import Gt, Lt
+from typing_extensions import Doc
+
+from atradiff.agents.sac import SACConfig
+from atradiff.data.collect import CollectConfig
+from atradiff.data.environment import EnvironmentConfig
+from atradiff.diffusion.backbone import NetworkConfig
+from atradiff.diffusion.denoiser import NoiseConfig
+from atradiff.diffusion.preconditioner import PreconditionerConfig
+from atradiff.diffusion.training import TrainConfig
+from atradiff.online.adaptation import AdaptationConfig
+from atradiff.online.trainer import OnlineConfig
+from atradiff.replay.mixed import ReplayConfig
+from atradiff.synthesis.length_estimator import EstimatorNetworkConfig
+from atradiff.synthesis.synthesizer import SynthesisConfig
+
+
+@dataclass(frozen=True)
+class DatasetParams:
+    """The offline data."""
+
+    id: Annotated[str, Doc("Minari id of the offline dataset; collected or downloaded where it is not on this machine.")] = "local/pointmaze/umaze-v0"
+    held_out_share: Annotated[float, Gt(0), Lt(1), Doc("Share of the episodes kept from training, to measure on.")] = 0.05
+
+
+@dataclass(frozen=True)
+class TaskParams:
+    """What is to be learned, and from which data."""
+
+    name: Annotated[str, Doc("Name of the task; its stages write under data/NAME.")] = "pointmaze-umaze"
+    dataset: DatasetParams = field(default_factory=DatasetParams)
+    collect: CollectConfig = field(default_factory=CollectConfig)
+    environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
+
+
+@dataclass(frozen=True)
+class DenoiserParams:
+    """The denoisers: one for each horizon, each its own DVC stage."""
+
+    horizons: Annotated[list[int], Doc("Rows of the windows, ascending; one denoiser is trained for each.")] = field(default_factory=lambda: [32, 64, 128])
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    preconditioner: PreconditionerConfig = field(default_factory=PreconditionerConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+@dataclass(frozen=True)
+class LengthEstimatorParams:
+    """The length estimator, its own DVC stage."""
+
+    network: EstimatorNetworkConfig = field(default_factory=EstimatorNetworkConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+@dataclass(frozen=True)
+class Params:
+    """All of params.yaml."""
+
+    task: TaskParams = field(default_factory=TaskParams)
+    denoiser: DenoiserParams = field(default_factory=DenoiserParams)
+    length_estimator: LengthEstimatorParams = field(default_factory=LengthEstimatorParams)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    agent: SACConfig = field(default_factory=SACConfig)
+    adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
+    online: OnlineConfig = field(default_factory=OnlineConfig)

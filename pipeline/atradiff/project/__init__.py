@@ -1,0 +1,1 @@
+"""The project folder: where everything lies, and how trained parts are put together again."""
