@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import toys
+from hypothesis import settings
 
 from atradiff.data.environment import TaskEnvironment
 from atradiff.data.normalizer import Normalizer
@@ -17,6 +18,8 @@ from atradiff.diffusion.training import TrainConfig, fit
 from atradiff.synthesis.length_estimator import EstimatorNetworkConfig, LengthEstimator, States
 
 torch.set_num_threads(1)
+settings.register_profile("tests", deadline=None, derandomize=True, database=None)
+settings.load_profile("tests")
 toys.register()
 
 

@@ -67,8 +67,8 @@ class Reach(gym.Env):
 def register() -> None:
     """Make the toys known to gymnasium, once."""
     if REACH.id not in gym.registry:
-        gym.register(REACH.id, Reach)
-        gym.register(DRIFT.id, Reach, kwargs={"drift": 0.05})
+        gym.register(REACH.id, "toys:Reach")
+        gym.register(DRIFT.id, "toys:Reach", kwargs={"drift": 0.05})
 
 
 def generator(seed: int = 0) -> torch.Generator:
