@@ -14,7 +14,8 @@ MINIMUM_SCALE = 1e-6
 
 @dataclass(frozen=True)
 class Normalizer:
-    """Rows `[..., C]` with C = O + A + 2: states and actions standardised, reward and termination mapped to [-1, 1]; tasks standardised.
+    """Rows `[..., C]` of C = O + A + 3 channels: states and actions standardised, the reward and the final reward mapped to [-1, 1], and
+    the end channel, which already is. Tasks are standardised.
 
     A channel that never changes in the data keeps scale 1, so that it is carried and not blown up.
     """
@@ -30,8 +31,9 @@ class Normalizer:
         """Statistics of the transitions (closing rows count for states only)."""
         rows = data.transition_rows()
         low, high = float(data.rewards[rows].min()), float(data.rewards[rows].max())
-        mean = [*data.states.mean(0, dtype=np.float64), *data.actions[rows].mean(0, dtype=np.float64), (low + high) / 2, 0.5]
-        scale = [*data.states.std(0, dtype=np.float64), *data.actions[rows].std(0, dtype=np.float64), (high - low) / 2, 0.5]
+        reward = [(low + high) / 2, 0.0, (low + high) / 2], [(high - low) / 2, 1.0, (high - low) / 2]
+        mean = [*data.states.mean(0, dtype=np.float64), *data.actions[rows].mean(0, dtype=np.float64), *reward[0]]
+        scale = [*data.states.std(0, dtype=np.float64), *data.actions[rows].std(0, dtype=np.float64), *reward[1]]
         return cls(
             spec=data.spec,
             row_mean=np.asarray(mean, np.float32),
@@ -44,35 +46,33 @@ class Normalizer:
     def num_channels(self) -> int:
         return len(self.row_mean)
 
-    def rows(self, states: Array, actions: Array, rewards: Array, terminated: BoolArray) -> Array:
-        """Stack and normalise into `[..., C]`."""
-        columns = [states, actions, rewards[..., None], terminated[..., None].astype(np.float32)]
-        return ((np.concatenate(columns, axis=-1) - self.row_mean) / self.row_scale).astype(np.float32)
+    def rows(self, states: Array, actions: Array, outcome: Array) -> Array:
+        """Stack and normalise states `[..., O]`, actions `[..., A]` and outcome `[..., 3]` (reward, end, final reward) into `[..., C]`."""
+        return ((np.concatenate([states, actions, outcome], axis=-1) - self.row_mean) / self.row_scale).astype(np.float32)
 
-    def split(self, rows: Array) -> tuple[Array, Array, Array, BoolArray]:
-        """The inverse of `rows`: states, actions (clipped to the action range), rewards (snapped where sparse), terminated."""
+    def split(self, rows: Array) -> tuple[Array, Array, Array]:
+        """The inverse of `rows`; actions are clipped to their range."""
         values = rows * self.row_scale + self.row_mean
         o, a = self.spec.state_dim, self.spec.action_dim
         actions = np.clip(values[..., o : o + a], self.spec.action_low, self.spec.action_high).astype(np.float32)
-        return values[..., :o], actions, self.snap_rewards(values[..., o + a]), values[..., o + a + 1] > 0.5
+        return values[..., :o], actions, values[..., o + a :]
 
-    def outcomes(self, rewards: Array, terminated: BoolArray) -> tuple[Array, BoolArray]:
-        """Rewards `[H - 1]` and terminations `[H - 1]` of the transitions in a window's channels `[H]`.
+    def outcomes(self, outcome: Array) -> tuple[Array, BoolArray]:
+        """Rewards `[H - 1]` and terminations `[H - 1]` of the transitions in one window's outcome channels `[H, 3]`.
 
-        A window's rows after a termination repeat its reward (`Windows`); the reward of the terminating transition is read there,
-        where it has settled.
+        A transition ends the task if the end channel is below zero in the row after it. The first one that does takes its reward from
+        the final-reward channel, all others theirs from the reward channel; both are snapped where rewards are sparse.
         """
-        ended = terminated[:-1]
-        result = rewards[:-1].copy()
+        ended = outcome[1:, 1] < 0
+        rewards = self.snap_rewards(outcome[:-1, 0])
         if ended.any():
-            last = int(np.argmax(ended))
-            result[last] = rewards[last + 1]
-        return result, ended
+            rewards[int(np.argmax(ended))] = self.snap_rewards(outcome[:, 2].mean(keepdims=True))[0]
+        return rewards, ended
 
     def snap_rewards(self, rewards: Array) -> Array:
         """The nearest of the task's few reward values; unchanged where rewards are continuous."""
         if not self.spec.reward_values:
-            return rewards
+            return rewards.astype(np.float32)
         values = np.asarray(self.spec.reward_values, np.float32)
         midpoints = (values[1:] + values[:-1]) / 2
         return values[np.searchsorted(midpoints, rewards)]

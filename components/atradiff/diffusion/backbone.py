@@ -21,7 +21,7 @@ class NetworkConfig:
     """Size and kind of the raw network."""
 
     backbone: Annotated[Literal["dit", "unet", "mlp"], Doc("mlp: residual MLP over the Gaussian's coefficients; dit: transformer over patches of rows; unet: temporal U-Net.")] = "mlp"
-    width: Annotated[int, Ge(8), Doc("Channels of the hidden layers.")] = 512
+    width: Annotated[int, Ge(8), Doc("Channels of the hidden layers.")] = 384
     depth: Annotated[int, Ge(1), Doc("Blocks (mlp, dit) or resolutions (unet).")] = 3
     heads: Annotated[int, Ge(1), Doc("Attention heads (dit); divides width.")] = 4
     patch: Annotated[int, Ge(1), Doc("Rows in one token (dit); divides every horizon.")] = 8

@@ -26,8 +26,8 @@ from atradiff.diffusion.training import Progress, TrainConfig, fit
 class PreconditionerConfig:
     """The Gaussian around which the denoiser is built."""
 
-    width: Annotated[int, Ge(8), Doc("Units in a hidden layer of the conditional mean.")] = 384
-    gradient_steps: Annotated[int, Ge(1), Doc("Gradient steps of the conditional mean.")] = 3_000
+    width: Annotated[int, Ge(8), Doc("Units in a hidden layer of the conditional mean.")] = 256
+    gradient_steps: Annotated[int, Ge(1), Doc("Gradient steps of the conditional mean.")] = 4_000
     learning_rate: Annotated[float, Gt(0), Doc("Peak learning rate of the conditional mean.")] = 2e-3
     windows: Annotated[int, Ge(2), Doc("Windows on which the Gaussian is fitted.")] = 40_000
     minimum_variance: Annotated[float, Gt(0), Doc("Directions with less variance, in normalised units, are taken as certain.")] = 1e-4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +13,17 @@ from torch.nn import functional
 from atradiff.data.normalizer import Normalizer
 from atradiff.data.store import OfflineData
 from atradiff.diffusion.backbone import mlp
+from atradiff.diffusion.training import TrainConfig
 from atradiff.synthesis.length_estimator import EstimatorNetworkConfig
 from atradiff.trajectory import Array, BoolArray
+
+
+@dataclass(frozen=True)
+class RewardModelConfig:
+    """The reward model of the `learned` arm."""
+
+    network: EstimatorNetworkConfig = field(default_factory=EstimatorNetworkConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
 
 
 class OutcomeBatch(NamedTuple):
@@ -57,12 +67,12 @@ class RewardModel(nn.Module):
     def inputs(self, states: Array, actions: Array, next_states: Array, tasks: Array) -> Array:
         """Normalised inputs `[N, 2 O + A + K]`."""
         n, o = self.normalizer, self.normalizer.spec.state_dim
-        action = (actions - n.row_mean[o:-2]) / n.row_scale[o:-2]
+        action = (actions - n.row_mean[o:-3]) / n.row_scale[o:-3]
         return np.concatenate([n.states(states), action, n.states(next_states), n.tasks(tasks)], axis=-1, dtype=np.float32)
 
     def normalize_reward(self, rewards: Array) -> Array:
         n = self.normalizer
-        return ((rewards - n.row_mean[-2]) / n.row_scale[-2]).astype(np.float32)
+        return ((rewards - n.row_mean[-3]) / n.row_scale[-3]).astype(np.float32)
 
     def loss(self, batch: OutcomeBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Squared error of the reward plus cross-entropy of the termination; draws nothing from the generator."""
@@ -78,4 +88,4 @@ class RewardModel(nn.Module):
         inputs = torch.from_numpy(self.inputs(states, actions, next_states, tasks)).to(next(self.parameters()).device)
         reward, logit = self.net(inputs).cpu().unbind(-1)
         n = self.normalizer
-        return n.snap_rewards(reward.numpy() * n.row_scale[-2] + n.row_mean[-2]), (logit > 0).numpy()
+        return n.snap_rewards(reward.numpy() * n.row_scale[-3] + n.row_mean[-3]), (logit > 0).numpy()

@@ -16,7 +16,7 @@ from atradiff.diffusion.sampler import SamplerConfig
 from atradiff.synthesis.bank import DenoiserBank
 from atradiff.synthesis.length_estimator import QUANTILES, LengthEstimator
 from atradiff.synthesis.prune import PruneConfig, Pruned, prune
-from atradiff.synthesis.reward_model import RewardModel
+from atradiff.synthesis.reward_model import RewardModel, RewardModelConfig
 from atradiff.trajectory import Array, BoolArray, Trajectory
 
 Outcome = tuple[Array, BoolArray]
@@ -37,6 +37,7 @@ class SynthesisConfig:
     original_share: Annotated[float, Ge(0), Le(1), Doc("Share of trajectories imagined by the original denoisers, once adapted ones exist.")] = 0.2
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     prune: PruneConfig = field(default_factory=PruneConfig)
+    reward_model: RewardModelConfig = field(default_factory=RewardModelConfig)
 
 
 class Imagined(NamedTuple):
@@ -95,11 +96,11 @@ class Synthesizer:
         """One batch from one denoiser, each window labelled by the reward arm and pruned to its length."""
         normalizer = denoiser.normalizer
         rows = denoiser.sample(states, tasks, self.config.sampler, generator)
-        window_states, actions, rewards, terminated = normalizer.split(rows)
+        window_states, actions, outcomes = normalizer.split(rows)
         window_states[:, 0] = states  # exactly, not but for rounding
         result: list[Imagined] = []
         for i, task in enumerate(tasks):
-            outcome = normalizer.outcomes(rewards[i], terminated[i])
+            outcome = normalizer.outcomes(outcomes[i])
             ended = outcome[1]
             if self.reward_arm is not None:
                 outcome = self.reward_arm(window_states[i, :-1], actions[i, :-1], window_states[i, 1:], task)
