@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-import toys
 from hypothesis import settings
 
+import toys
 from atradiff.data.environment import TaskEnvironment
 from atradiff.data.normalizer import Normalizer
 from atradiff.data.store import OfflineData

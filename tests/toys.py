@@ -101,3 +101,10 @@ def line_trajectory(length: int, terminated: bool, first: float = 0.0) -> Trajec
     states = np.stack([first + time, -time], axis=1)
     actions = np.stack([time[:-1] / 100, 0 * time[:-1]], axis=1)
     return Trajectory(states, actions, time[1:].copy(), np.asarray([first, 0], np.float32), terminated, not terminated)
+
+
+def rewarded_trajectory(rewards: list[float], terminated: bool, first: int = 0) -> Trajectory:
+    """State t is (first, t), so that every transition is told from every other; the rewards are as given."""
+    length = len(rewards)
+    states = np.stack([np.full(length + 1, first), np.arange(length + 1)], axis=1).astype(np.float32)
+    return Trajectory(states, states[:-1] / 10, np.float32(rewards), np.float32([first, 1]), terminated, not terminated)

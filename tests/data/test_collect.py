@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import toys
 
+import toys
 from atradiff.data.collect import CollectConfig, MazeController, collect_maze
 from atradiff.data.convert import convert, dataset_fingerprint, open_dataset
 from atradiff.data.environment import EnvironmentConfig, TaskEnvironment

@@ -10,11 +10,11 @@ from typing import Any
 import minari
 import numpy as np
 import pytest
-import toys
 from gymnasium import spaces
 from minari import MinariDataset
 from minari.data_collector import EpisodeBuffer
 
+import toys
 from atradiff.data.convert import convert, dataset_fingerprint, open_dataset
 from atradiff.errors import UserError
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import toys
 from gymnasium import spaces
 
+import toys
 from atradiff.data.environment import EnvironmentConfig, Oracle, TaskEnvironment, box_actions, flatten, split_observation
 from atradiff.errors import UserError
 

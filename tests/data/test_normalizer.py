@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import toys
 from hypothesis import given
 from hypothesis import strategies as st
 
+import toys
 from atradiff.data.normalizer import Normalizer
 from atradiff.data.store import OfflineData, stack_trajectories
 from atradiff.data.windows import Windows

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import toys
 
+import toys
 from atradiff.data.store import ARRAYS, OfflineData, read_attributes, read_store, stack_trajectories, write_store
 from atradiff.errors import UserError
 from atradiff.trajectory import Trajectory

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-import toys
 
+import toys
 from atradiff.data.normalizer import Normalizer
 from atradiff.data.store import OfflineData, stack_trajectories
 from atradiff.data.windows import Windows

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import toys
 
+import toys
 from atradiff.diffusion.checkpoint import load_checkpoint, load_denoiser, save_checkpoint, save_denoiser
 from atradiff.diffusion.denoiser import Denoiser
 from atradiff.diffusion.sampler import SamplerConfig

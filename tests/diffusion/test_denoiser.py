@@ -7,9 +7,9 @@ import copy
 import numpy as np
 import pytest
 import torch
-import toys
 from torch import Tensor, nn
 
+import toys
 from atradiff.data.normalizer import Normalizer
 from atradiff.data.store import OfflineData
 from atradiff.data.windows import Windows

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-import toys
 from torch import Tensor
 
+import toys
 from atradiff.data.windows import WindowBatch
 from atradiff.diffusion.preconditioner import ConditionalGaussian, PreconditionerConfig, fit_gaussian, pin
 from atradiff.diffusion.training import TrainConfig

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-import toys
 from torch import Tensor
 
+import toys
 from atradiff.diffusion.sampler import SamplerConfig, noise_schedule, sample
 
 ROWS, CHANNELS = 3, 2

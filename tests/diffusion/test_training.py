@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-import toys
 from torch import Tensor, nn
 
+import toys
 from atradiff.diffusion.training import Progress, TrainConfig, fit
 
 
