@@ -90,7 +90,8 @@ class SAC:
         self.critic_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.critic_optimizer.step()
-        torch._foreach_lerp_(self._target_parameters, self._critic_parameters, self.config.tau)
+        with torch.no_grad():
+            torch._foreach_lerp_(self._target_parameters, self._critic_parameters, self.config.tau)
         self.gradient_steps += 1
         return logs
 
