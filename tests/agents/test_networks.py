@@ -1,0 +1,75 @@
+"""Ensembles against one network at a time, and the density of the squashed Gaussian against brute force."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+import toys
+from atradiff.agents.networks import CriticEnsemble, EnsembleLayerNorm, EnsembleLinear, TanhGaussianActor
+
+
+@pytest.mark.parametrize("layer_norm", [True, False])
+def test_each_member_is_a_network_of_its_own(layer_norm: bool) -> None:
+    random = toys.generator()
+    critics = CriticEnsemble(3, 4, 2, 8, 2, layer_norm)
+    observation, action = torch.randn(5, 4, generator=random), torch.randn(5, 2, generator=random)
+    values = critics(observation, action)
+    assert values.shape == (3, 5)
+    for member in range(3):
+        x = torch.cat([observation, action], -1)
+        for layer in critics.net:
+            if isinstance(layer, EnsembleLinear):
+                x = x @ layer.weight[member] + layer.bias[member]
+            elif isinstance(layer, EnsembleLayerNorm):
+                x = functional.layer_norm(x, (x.shape[-1],), layer.scale[member, 0], layer.shift[member, 0])
+            else:
+                x = x.relu()
+        assert torch.allclose(values[member], x[:, 0], atol=1e-5)
+    assert not torch.allclose(values[0], values[1])
+
+
+def actor(low: float = -0.5, high: float = 2.0) -> TanhGaussianActor:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return TanhGaussianActor(3, torch.full((1,), low), torch.full((1,), high), 8, 1)
+
+
+@torch.no_grad()
+def test_density_of_the_squashed_gaussian() -> None:
+    """A histogram of many samples, in units of the squashed action, against the log-density that comes with each."""
+    model = actor()
+    observation = torch.tensor([[0.3, -0.2, 1.0]]).expand(200_000, 3)
+    action, log_density = model.sample(observation, torch.randn(200_000, 1, generator=toys.generator()))
+    squashed = ((action - 0.75) / 1.25)[:, 0]
+    for left in (-0.6, -0.2, 0.2, 0.5):
+        inside = (squashed >= left) & (squashed < left + 0.1)
+        density = float(inside.float().mean()) / 0.1
+        assert density == pytest.approx(float(log_density[inside].exp().mean()), rel=0.05)
+
+
+@torch.no_grad()
+def test_actions_stay_in_their_range_and_the_mode_is_the_mean() -> None:
+    model = actor()
+    observation = 5 * torch.randn(500, 3, generator=toys.generator())
+    action, log_density = model.sample(observation, 30 * torch.randn(500, 1, generator=toys.generator(1)))
+    assert ((action >= -0.5) & (action <= 2.0)).all()
+    assert torch.isfinite(log_density).all()
+    mean, _ = model(observation)
+    assert torch.allclose(model.mode(observation), 0.75 + 1.25 * torch.tanh(mean))
+    assert torch.allclose(model.sample(observation, torch.zeros(500, 1))[0], model.mode(observation))
+
+
+@torch.no_grad()
+def test_log_density_is_exact_far_out_in_the_tails() -> None:
+    """log(1 - tanh^2) in its stable form: no infinities where tanh has saturated in float32."""
+    model = actor()
+    observation, noise = torch.zeros(1, 3), torch.tensor([[40.0]])
+    mean, log_std = (value.double() for value in model(observation))
+    before = mean + log_std.exp() * 40
+    log_slope = 2 * math.log(2) - 2 * before - 2 * torch.log1p(torch.exp(-2 * before))
+    expected = -0.5 * 40**2 - log_std - 0.5 * math.log(2 * math.pi) - log_slope
+    assert float(model.sample(observation, noise)[1]) == pytest.approx(float(expected), rel=1e-4)
