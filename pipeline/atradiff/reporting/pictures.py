@@ -156,6 +156,7 @@ def _draw_maze(axes: Axes, maze: Maze) -> None:
     axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
 
 
 def _draw_way(axes: Axes, points: Array, scale: Normalize) -> None:

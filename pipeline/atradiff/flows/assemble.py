@@ -1,0 +1,102 @@
+"""From parameters and the offline stages' results to a trainer: what each arm is made of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal, get_args
+
+from atradiff.agents.evaluate import Evaluator
+from atradiff.agents.sac import SAC
+from atradiff.data.environment import TaskEnvironment
+from atradiff.data.store import OfflineData
+from atradiff.online.adaptation import Adapter
+from atradiff.online.importance import (
+    Importance,
+    PickedSet,
+    curiosity_importance,
+    reward_importance,
+    td_error_importance,
+    uniform_importance,
+)
+from atradiff.online.trainer import Imagination, Trainer, make_generator
+from atradiff.params.schema import Params
+from atradiff.project.artifacts import load_split, load_synthesizer
+from atradiff.project.layout import Layout
+from atradiff.replay.buffer import Buffer
+from atradiff.replay.mixed import MixedReplay
+from atradiff.synthesis.synthesizer import Synthesizer
+
+Arm = Literal["atradiff", "agent", "rlpd"]
+ARMS: tuple[Arm, ...] = get_args(Arm)
+RLPD_OFFLINE_RATIO = 0.5
+
+
+def params_of_arm(params: Params, arm: Arm) -> Params:
+    """The parameters that an arm really runs with.
+
+    `agent` uses neither imagination nor offline data, and so has no warm start and nothing to adapt; `atradiff` with a
+    synthetic_ratio of 0 is the same. `rlpd` is the same agent with half of every batch from the offline data.
+    """
+    if arm == "rlpd":
+        replay = replace(params.replay, synthetic_ratio=0.0, offline_ratio=RLPD_OFFLINE_RATIO)
+    elif arm == "agent" or params.replay.synthetic_ratio == 0:
+        replay = replace(params.replay, synthetic_ratio=0.0, offline_ratio=0.0)
+    else:
+        return params
+    return replace(params, replay=replay, adaptation=replace(params.adaptation, adapt_every=0))
+
+
+def build_trainer(params: Params, arm: Arm, seed: int, layout: Layout, device: str) -> Trainer:
+    """The trainer of one run, before its first step."""
+    params = params_of_arm(params, arm)
+    environment = TaskEnvironment(params.task.environment)
+    evaluator = Evaluator(params.task.environment, params.online.evaluation_episodes, seed)
+    agent = SAC(environment.spec, params.agent, make_generator(seed, "agent"), device)
+    replay, imagines = params.replay, params.replay.synthetic_ratio > 0
+    split = load_split(layout, params) if imagines or replay.offline_ratio > 0 else None
+    if split is not None:
+        environment.require_fit(split[0].spec, f"the offline data {params.task.dataset.id!r}")
+    mixed = MixedReplay(
+        replay,
+        online=_buffer(replay.online_capacity, params, environment, device),
+        synthetic=_buffer(replay.synthetic_capacity if imagines else replay.n_step + 1, params, environment, device),
+        offline=_offline_buffer(split, params, environment, device) if split is not None and replay.offline_ratio > 0 else None,
+    )
+    imagination = None
+    if split is not None and imagines:
+        synthesizer = load_synthesizer(layout, params, device, environment)
+        imagination = Imagination(
+            synthesizer=synthesizer,
+            adapter=Adapter(synthesizer, *split, params.adaptation, seed),
+            picked=PickedSet(params.adaptation.capacity, params.adaptation.random_drop),
+            importance=_importance(params, agent, synthesizer),
+        )
+    return Trainer(environment, evaluator, agent, mixed, imagination, params.online, seed)
+
+
+def _buffer(capacity: int, params: Params, environment: TaskEnvironment, device: str) -> Buffer:
+    spec = environment.spec
+    return Buffer(capacity, spec.observation_dim, spec.action_dim, params.replay.n_step, params.agent.discount, device)
+
+
+def _offline_buffer(split: tuple[OfflineData, OfflineData], params: Params, environment: TaskEnvironment, device: str) -> Buffer:
+    """All offline trajectories with their own goals and rewards; holding some back serves the models' measurements, not the agent."""
+    transitions = sum(part.num_transitions for part in split)
+    buffer = _buffer(max(transitions, params.replay.n_step + 1), params, environment, device)
+    for part in split:
+        for trajectory in part.trajectories():
+            buffer.add_trajectory(trajectory)
+    return buffer
+
+
+def _importance(params: Params, agent: SAC, synthesizer: Synthesizer) -> Importance:
+    match params.adaptation.importance:
+        case "td_error":
+            return td_error_importance(agent, params.replay.n_step, params.agent.discount)
+        case "reward":
+            return reward_importance()
+        case "curiosity":
+            bank = synthesizer.bank
+            return curiosity_importance(bank.original[bank.horizons[-1]], synthesizer.estimator.normalizer)
+        case "uniform":
+            return uniform_importance()

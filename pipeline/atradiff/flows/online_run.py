@@ -1,0 +1,100 @@
+"""One online run in plain Python: the trainer, its folder, and the phases that are still to be done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from atradiff.data.simulator import find_maze
+from atradiff.errors import UserError
+from atradiff.flows.assemble import Arm, build_trainer, params_of_arm
+from atradiff.flows.checkpoints import latest_checkpoint, write_checkpoint
+from atradiff.flows.run_folder import Metrics, RunFolder, write_whole
+from atradiff.online.trainer import Phase, Trainer, plan
+from atradiff.params.render import render_yaml
+from atradiff.params.schema import Params
+from atradiff.project.layout import Layout
+from atradiff.reporting.pictures import imagined_over_maze, learning_curves
+from atradiff.reporting.report import write_report
+
+DRAWN = 12
+
+
+@dataclass(frozen=True)
+class OnlineRun:
+    """A run, new or resumed; `phases` are those still to be done."""
+
+    params: Params
+    arm: Arm
+    seed: int
+    folder: RunFolder
+    trainer: Trainer
+    phases: list[Phase]
+
+    @classmethod
+    def begin(cls, params: Params, arm: Arm, seed: int, path: Path, layout: Layout, device: str) -> OnlineRun:
+        """A new run in a new folder."""
+        params = params_of_arm(params, arm)
+        trainer = build_trainer(params, arm, seed, layout, device)
+        folder = RunFolder.create(path, params, arm, seed, layout)
+        return cls(params, arm, seed, folder, trainer, list(plan(params.online, params.adaptation.adapt_every)))
+
+    @classmethod
+    def resume(cls, path: Path, env_steps: int | None, layout: Layout, device: str) -> OnlineRun:
+        """The run in `path` from its newest checkpoint; `env_steps` changes its budget."""
+        folder = RunFolder.open(path)
+        about, params = folder.about(), folder.params()
+        if env_steps is not None:
+            params = replace(params, online=replace(params.online, env_steps=env_steps))
+        state = latest_checkpoint(folder)
+        done = int(state["env_steps"])
+        if done >= params.online.env_steps:
+            raise UserError(f"{path} has done its {done} env steps: give --env-steps a larger number to go on")
+        trainer = build_trainer(params, about["arm"], about["seed"], layout, device)
+        trainer.load_state_dict(state)
+        write_whole(folder.params_file, render_yaml(params))
+        folder.drop_metrics_after(done)
+        phases = list(plan(params.online, params.adaptation.adapt_every, start=done))
+        return cls(params, about["arm"], about["seed"], folder, trainer, phases)
+
+    def do(self, phase: Phase, on_step: Callable[[int], None]) -> Metrics | None:
+        """One phase. An evaluation is written down and returned; a checkpoint is written."""
+        if phase.kind == "checkpoint":
+            write_checkpoint(self.folder, phase.env_steps, self.trainer.state_dict(), self.params.online.keep_checkpoints)
+            return None
+        metrics = self.trainer.run_phase(phase, on_step)
+        if metrics is not None:
+            self.folder.append_metrics(metrics)
+        return metrics
+
+    def draw(self) -> list[Path]:
+        """The pictures of the run so far, one path each."""
+        learning_curves(self.folder.learning_curve, {f"{self.arm}, seed {self.seed}": [self.folder.metrics()]})
+        drawn = [self.folder.learning_curve]
+        if self.trainer.imagination is not None and self.trainer.imagined:
+            imagined_over_maze(
+                self.folder.imagined_picture,
+                [imagined.trajectory for imagined in self.trainer.imagined[-DRAWN:]],
+                self.trainer.imagination.picked.trajectories[-DRAWN:],
+                find_maze(self.trainer.environment),
+                self.params.task.environment.achieved_goal or (0, 1),
+                titles=("Imagined, latest", "Real, picked for adaptation"),
+            )
+            drawn.append(self.folder.imagined_picture)
+        return drawn
+
+    def finish(self) -> Path:
+        """Draw the pictures and write the report; returns its path."""
+        pictures = self.draw()
+        write_report(
+            self.folder.report,
+            name=self.folder.name,
+            about=self.folder.about(),
+            params_yaml=self.folder.params_file.read_text(),
+            rows=self.folder.metrics(),
+            pictures=pictures,
+            imagined=self.trainer.imagined,
+            adaptations=self.trainer.adaptations,
+        )
+        return self.folder.report

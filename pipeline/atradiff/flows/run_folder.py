@@ -1,0 +1,190 @@
+"""A run on disk: its parameters, its provenance, its metrics. What is there is whole: files are renamed into place."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from atradiff.errors import UserError
+from atradiff.project.layout import Layout
+
+if TYPE_CHECKING:  # torch comes with the parameters' schema, and a list of runs should not wait for it
+    from atradiff.flows.assemble import Arm
+    from atradiff.params.schema import Params
+
+FORMAT = 1
+RUNS = "runs"
+PACKAGES = ("atradiff", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco", "minari")
+Metrics = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, params: Params, arm: Arm, seed: int, layout: Layout) -> RunFolder:
+        """A new run folder with its parameters; refuses one that exists."""
+        from atradiff.params.render import render_yaml
+
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError as error:
+            raise UserError(f"the run folder {path} exists: go on with it by --resume, or choose another with --run-dir") from error
+        except OSError as error:
+            raise UserError(f"the run folder {path} cannot be made ({error.strerror}): choose another with --run-dir") from error
+        folder = cls(path)
+        write_whole(folder.params_file, render_yaml(params))
+        about = {"format": FORMAT, "task": params.task.name, "arm": arm, "seed": seed, **provenance(layout)}
+        write_whole(folder.path / "run.json", json.dumps(about, indent=2) + "\n")
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run folder."""
+        if not (path / "run.json").is_file() or not (path / "params.yaml").is_file():
+            raise UserError(f"{path} is no run folder (run.json or params.yaml is missing): `atradiff online list` shows the runs there are")
+        return cls(path)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def params_file(self) -> Path:
+        return self.path / "params.yaml"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def learning_curve(self) -> Path:
+        return self.path / "learning-curve.svg"
+
+    @property
+    def imagined_picture(self) -> Path:
+        return self.path / "imagined.svg"
+
+    def params(self) -> Params:
+        """The parameters this run was started with."""
+        from atradiff.params.load import load_params
+
+        return load_params(self.params_file)
+
+    def about(self) -> dict[str, Any]:
+        """What run.json holds: task, arm, seed, versions, data, commit."""
+        path = self.path / "run.json"
+        try:
+            about = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error}): remove this run folder") from error
+        if not isinstance(about, dict) or about.get("format") != FORMAT:
+            raise UserError(f"{path} is not of format {FORMAT}: this run was made by another version")
+        return cast("dict[str, Any]", about)
+
+    # --- metrics -------------------------------------------------------------------------------------------------------
+
+    def append_metrics(self, metrics: Metrics) -> None:
+        """One JSON line, on disk when this returns. What is not a finite number becomes null."""
+        line = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in metrics.items()}
+        with self.metrics_file.open("a") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def metrics(self) -> list[Metrics]:
+        """All lines. A last line that a crash cut short is left out."""
+        if not self.metrics_file.exists():
+            return []
+        lines = self.metrics_file.read_text().splitlines()
+        rows: list[Metrics] = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                if number == len(lines):
+                    break
+                raise UserError(f"{self.metrics_file} is damaged in line {number}: mend or remove that line") from error
+        return rows
+
+    def drop_metrics_after(self, env_steps: int) -> None:
+        """Forget what came after the checkpoint that a run goes on from."""
+        kept = [json.dumps(row) + "\n" for row in self.metrics() if row["env_steps"] <= env_steps]
+        write_whole(self.metrics_file, "".join(kept))
+
+
+def provenance(layout: Layout) -> dict[str, Any]:
+    """Versions, the offline data's fingerprint and the code's commit, as far as they are known here."""
+    data = json.loads(layout.dataset.read_text()) if layout.dataset.is_file() else {}
+    return {
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "dataset": data.get("id"),
+        "data_sha256": data.get("sha256"),
+        "git_commit": _git_commit(layout.root),
+    }
+
+
+def _git_commit(root: Path) -> str | None:
+    """The commit checked out, with `-modified` where tracked files differ from it; None outside a repository."""
+    with contextlib.suppress(OSError):
+        command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=-modified"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+    return None
+
+
+def all_runs(root: Path) -> Iterator[RunFolder]:
+    """The runs below runs/, by name."""
+    for file in sorted((root / RUNS).glob("*/run.json")):
+        yield RunFolder(file.parent)
+
+
+def new_run_path(root: Path, task: str, arm: Arm, seed: int) -> Path:
+    """runs/TASK-ARM-seedN, with -2, -3 ... behind it where that is taken."""
+    *_, free = _numbered(root, task, arm, seed)
+    return free
+
+
+def newest_run_path(root: Path, task: str, arm: Arm, seed: int) -> Path:
+    """The newest run of that name, to be resumed."""
+    *taken, _ = _numbered(root, task, arm, seed)
+    if not taken:
+        raise UserError(f"no run of {task}, arm {arm}, seed {seed} in {root / RUNS}: start one without --resume, or name it with --run-dir")
+    return taken[-1]
+
+
+def _numbered(root: Path, task: str, arm: Arm, seed: int) -> Iterator[Path]:
+    """The names in order, up to and with the first that is free."""
+    name, number = f"{task}-{arm}-seed{seed}", 1
+    while True:
+        path = root / RUNS / (name if number == 1 else f"{name}-{number}")
+        yield path
+        if not path.exists():
+            return
+        number += 1
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file to a temporary name, then rename it."""
+    temporary = path.with_name(path.name + ".writing")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

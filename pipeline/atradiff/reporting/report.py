@@ -1,0 +1,90 @@
+"""A run's report: one HTML file with everything in it, readable without a network."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jinja2
+
+from atradiff.online.adaptation import Adapted
+from atradiff.reporting.pictures import PALETTE
+from atradiff.reporting.summary import Row, number, summarize
+from atradiff.synthesis.synthesizer import Imagined
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
+TIMES = {
+    "env": "acting in the environment",
+    "update": "agent's updates",
+    "synthesis": "imagining",
+    "adapt": "adapting the models",
+    "evaluate": "evaluating",
+}
+
+
+class Part(NamedTuple):
+    """A labelled part of a bar; `share` of the whole is in [0, 1]."""
+
+    label: str
+    value: str
+    share: float
+    colour: str
+
+
+def write_report(
+    path: Path,
+    *,
+    name: str,
+    about: Row,
+    params_yaml: str,
+    rows: Sequence[Row],
+    pictures: Sequence[Path],
+    imagined: Sequence[Imagined],
+    adaptations: Sequence[Adapted],
+) -> None:
+    """Write the report of one run to `path`."""
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters["number"] = number
+    html = environment.from_string(TEMPLATE.read_text()).render(
+        name=name,
+        about=about,
+        params_yaml=params_yaml,
+        rows=rows,
+        summary=summarize(name, about, rows),
+        pictures=[inline_image(picture) for picture in pictures],
+        pruned=pruned_rows(imagined),
+        imagined=len(imagined),
+        adaptations=adaptations,
+        times=time_parts(rows[-1]) if rows else [],
+    )
+    path.write_text(html)
+
+
+def inline_image(path: Path) -> str:
+    """The picture as a data URI, for HTML and Markdown."""
+    return f"data:{MEDIA[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def pruned_rows(imagined: Sequence[Imagined]) -> list[Part]:
+    """What became of the generated rows: kept, or removed by which rule."""
+    kept = sum(len(i.pruned.rows) for i in imagined)
+    cut, loops, trimmed = (sum(getattr(i.pruned, rule) for i in imagined) for rule in ("cut", "loops", "trimmed"))
+    parts = {"kept": kept, "after the end of the task": cut, "in loops": loops, "beyond the estimated length": trimmed}
+    return _parts({label: float(count) for label, count in parts.items()}, "{:,.0f} rows") if imagined else []
+
+
+def time_parts(row: Row) -> list[Part]:
+    """Where the seconds went, the rest being everything that no timer covers."""
+    parts = {label: float(row[f"time/{timer}_seconds"]) for timer, label in TIMES.items()}
+    parts["the rest"] = max(0.0, float(row["time/seconds"]) - sum(parts.values()))
+    return _parts(parts, "{:,.1f} s")
+
+
+def _parts(values: dict[str, float], pattern: str) -> list[Part]:
+    total = sum(values.values()) or 1.0
+    return [
+        Part(label, pattern.format(value), value / total, colour) for (label, value), colour in zip(values.items(), PALETTE, strict=False)
+    ]
