@@ -6,7 +6,9 @@ the data breadth. Start and goal cells are drawn uniformly, so no task is single
 
 from __future__ import annotations
 
+import json
 import math
+import warnings
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,6 +18,7 @@ import gymnasium as gym
 import minari
 import numpy as np
 from annotated_types import Ge, Gt
+from minari import MinariDataset
 from minari.data_collector import EpisodeBuffer
 from typing_extensions import Doc
 
@@ -24,6 +27,7 @@ from atradiff.errors import UserError
 from atradiff.trajectory import Array
 
 Cell = tuple[int, int]
+RECIPE_PREFIX = "Collected by atradiff with this recipe: "
 
 
 @dataclass(frozen=True)
@@ -101,14 +105,32 @@ def collect_maze(
         buffers.append(_episode(environment.env, controller, options, generator, limit))
         count += len(buffers[-1])
         report(count)
-    minari.create_dataset_from_buffers(
-        dataset_id,
-        buffers,
-        env=environment.env,
-        algorithm_name="breadth-first search with a PD controller",
-        description=f"atradiff recipe {asdict(config)}",
-    )
+    with warnings.catch_warnings():  # the data stays on this machine: there is nobody to write to and no page to link
+        warnings.filterwarnings("ignore", "`(author_email|code_permalink)` is set to None", UserWarning)
+        minari.create_dataset_from_buffers(
+            dataset_id,
+            buffers,
+            env=environment.env,
+            eval_env=environment.env,
+            author="atradiff",
+            algorithm_name="breadth-first search with a PD controller",
+            description=RECIPE_PREFIX + json.dumps(recipe(environment_config, config)),
+        )
     environment.close()
+
+
+def recipe(environment_config: EnvironmentConfig, config: CollectConfig) -> dict[str, Any]:
+    """All that decides the content of a collected dataset, as plain values."""
+    environment = {name: getattr(environment_config, name) for name in ("id", "kwargs", "max_episode_steps")}
+    return json.loads(json.dumps({"environment": environment, **asdict(config)}))
+
+
+def read_recipe(dataset: MinariDataset) -> dict[str, Any] | None:
+    """The recipe that a dataset was collected with here; None for a dataset that comes from elsewhere."""
+    description = str(dataset.storage.metadata.get("description", ""))
+    if not description.startswith(RECIPE_PREFIX):
+        return None
+    return json.loads(description.removeprefix(RECIPE_PREFIX))
 
 
 def _episode(

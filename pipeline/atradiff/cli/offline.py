@@ -1,0 +1,130 @@
+"""The commands around params.yaml, and the offline stages that dvc.yaml calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from atradiff.params.schema import Params
+    from atradiff.project.layout import Layout
+
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a parameter for this command, such as agent.tau=0.01.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    for command in (tasks, use, show_params):
+        app.command(rich_help_panel="Parameters")(command)
+    for command in (collect, convert, train_denoiser, train_length_estimator, train_reward_model, evaluate_synthesis):
+        app.command(rich_help_panel="Offline stages (`dvc repro` runs them all)")(command)
+
+
+def tasks() -> None:
+    """List the tasks that come with the project."""
+    from atradiff.params.presets import list_tasks
+
+    table = Table("task", "environment", box=None, pad_edge=False)
+    for name, summary in list_tasks().items():
+        table.add_row(f"[bold]{name}", summary)
+    console = Console()
+    console.print(table)
+    console.print("\nA Minari dataset of your own is a task, too: [bold]atradiff use[/] takes its id.")
+
+
+def use(task: Annotated[str, typer.Argument(help="A name that `atradiff tasks` lists, or the id of a Minari dataset.")]) -> None:
+    """Write a task's parameters into params.yaml and show what changed."""
+    import difflib
+
+    from atradiff.errors import UserError
+    from atradiff.params.presets import preset
+    from atradiff.params.render import render_yaml
+    from atradiff.project.layout import PARAMS_FILE, find_root
+
+    try:
+        path = find_root(Path.cwd()) / PARAMS_FILE
+        before = path.read_text()
+    except UserError:
+        path, before = Path.cwd() / PARAMS_FILE, ""
+    after = render_yaml(preset(task))
+    path.write_text(after)
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "before", PARAMS_FILE, lineterm="", n=1)
+    difference = "\n".join(lines) if before else ""
+    console = Console()
+    if difference:
+        console.print(Syntax(difference, "diff", theme="ansi_light", background_color="default"))
+    console.print(f"{path} is {'unchanged' if before == after else 'written'}: task [bold]{task}[/]")
+
+
+def show_params(overrides: SetOption = None) -> None:
+    """Print the parameters as they are read, with every default."""
+    from atradiff.params.render import render_yaml
+
+    params, _ = project(overrides)
+    text = render_yaml(params)
+    console = Console()
+    if console.is_terminal:
+        console.print(Syntax(text, "yaml", theme="ansi_light", background_color="default"))
+    else:
+        typer.echo(text, nl=False)
+
+
+def collect() -> None:
+    """Make sure that the offline dataset is on this machine: collect or download it."""
+    from atradiff.stages import collect as stage
+
+    stage.run(*project())
+
+
+def convert() -> None:
+    """Turn the Minari dataset into the Zarr store."""
+    from atradiff.stages import convert as stage
+
+    stage.run(*project())
+
+
+def train_denoiser(horizon: Annotated[int, typer.Option(help="Rows of its windows, one of denoiser.horizons.")]) -> None:
+    """Train the denoiser of one horizon."""
+    from atradiff.errors import UserError
+    from atradiff.stages import train_denoiser as stage
+
+    params, layout = project()
+    if horizon not in params.denoiser.horizons:
+        raise UserError(f"horizon {horizon} is not in denoiser.horizons, {params.denoiser.horizons}: choose one of them, or add it to params.yaml")
+    stage.run(params, layout, horizon)
+
+
+def train_length_estimator() -> None:
+    """Train the length estimator."""
+    from atradiff.stages import train_length_estimator as stage
+
+    stage.run(*project())
+
+
+def train_reward_model() -> None:
+    """Train the reward model of the `learned` reward arm."""
+    from atradiff.stages import train_reward_model as stage
+
+    stage.run(*project())
+
+
+def evaluate_synthesis() -> None:
+    """Measure imagined trajectories against the simulator and held-out data."""
+    from atradiff.stages import evaluate_synthesis as stage
+
+    stage.run(*project())
+
+
+def project(overrides: list[str] | None = None) -> tuple[Params, Layout]:
+    """The parameters and the paths of the project around the working folder."""
+    from atradiff.params.load import load_params
+    from atradiff.project.layout import PARAMS_FILE, Layout, find_root
+
+    root = find_root(Path.cwd())
+    params = load_params(root / PARAMS_FILE, overrides)
+    return params, Layout(root, params.task.name)
