@@ -1,6 +1,7 @@
 """The pruner: from a generated window to a precise trajectory, without weights.
 
-It only ever selects rows: it keeps the first, never lengthens, never removes a rewarded one, and pruning again changes nothing.
+It only ever selects rows: it keeps the first, never lengthens, never removes a rewarded one, leaves no step longer than the window
+had, and pruning again changes nothing.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def prune(states: Array, rewarded: BoolArray, ended: BoolArray, length: int, eps
     rows = np.arange(end + 1)
     cut = total - len(rows)
     if config.loops:
-        rows = _without_loops(states[: end + 1], rewarded[:end], epsilon, config.minimum_loop_rows)
+        rows = _without_loops(states[: end + 1], rewarded[:end] | ended[:end], epsilon, config.minimum_loop_rows)
     loops = total - cut - len(rows)
     if config.to_length:
         last_rewarded = np.flatnonzero(rewarded[rows[:-1]])
@@ -69,17 +70,19 @@ def prune(states: Array, rewarded: BoolArray, ended: BoolArray, length: int, eps
     return Pruned(rows, cut, loops, total - cut - loops - len(rows))
 
 
-def _without_loops(states: Array, rewarded: BoolArray, epsilon: float, minimum: int) -> IntArray:
+def _without_loops(states: Array, needed: BoolArray, epsilon: float, minimum: int) -> IntArray:
     """Walk forward; at each row jump to the latest later row within epsilon that is at least `minimum` rows away.
 
-    The row itself is skipped for its twin, so its predecessor's next state moves by at most epsilon. Row 0 stays. A jump never
-    passes over a rewarded row. With a tree over the states this costs n log n where few states are alike.
+    The row itself is skipped for its twin, so its predecessor's next state moves by at most epsilon; where a twin has a twin of its
+    own, jumps may follow each other as long as the step that is left is no longer than the longest one in the window. Row 0 stays. A
+    jump never passes over a needed row. With a tree over the states this costs n log n where few states are alike.
     """
     last = len(states) - 1
     if last <= minimum:
         return np.arange(last + 1)
     tree = cKDTree(states)
-    blocked = np.append(np.flatnonzero(rewarded), last)  # a jump may land on these rows, but not pass them
+    longest = np.linalg.norm(np.diff(states, axis=0), axis=1).max()
+    blocked = np.append(np.flatnonzero(needed), last)  # a jump may land on these rows, but not pass them
     kept = [0]
     row = 1
     while row <= last:
@@ -87,6 +90,7 @@ def _without_loops(states: Array, rewarded: BoolArray, epsilon: float, minimum: 
         if limit - row >= minimum:
             near = np.asarray(tree.query_ball_point(states[row], epsilon))
             near = near[(near >= row + minimum) & (near <= limit)]
+            near = near[np.linalg.norm(states[near] - states[kept[-1]], axis=1) <= longest]
             if len(near):
                 row = int(near.max())
                 continue
