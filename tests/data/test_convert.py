@@ -44,8 +44,12 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Write episodes as a real Minari dataset into a temporary folder."""
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
 
-    def dataset(episodes: list[EpisodeBuffer], observation_space: Any = GOAL_SPACE, action_space: Any = toys.BOX2, name: str = "data") -> MinariDataset:
-        return minari.create_dataset_from_buffers(f"toys/{name}-v0", episodes, observation_space=observation_space, action_space=action_space)
+    def dataset(
+        episodes: list[EpisodeBuffer], observation_space: Any = GOAL_SPACE, action_space: Any = toys.BOX2, name: str = "data"
+    ) -> MinariDataset:
+        return minari.create_dataset_from_buffers(
+            f"toys/{name}-v0", episodes, observation_space=observation_space, action_space=action_space
+        )
 
     return dataset
 
@@ -147,7 +151,9 @@ def test_observations_that_are_not_boxes(make: Make) -> None:
 def test_an_episode_without_steps() -> None:
     """Minari does not write such a dataset, but reads one."""
     none = SimpleNamespace(id=0, observations=None, actions=[], rewards=[], terminations=[], truncations=[])
-    dataset = SimpleNamespace(id="x", total_episodes=1, action_space=toys.BOX2, observation_space=GOAL_SPACE, iterate_episodes=lambda: iter([none]))
+    dataset = SimpleNamespace(
+        id="x", total_episodes=1, action_space=toys.BOX2, observation_space=GOAL_SPACE, iterate_episodes=lambda: iter([none])
+    )
     with pytest.raises(UserError, match="episode 0 has no steps"):
         convert(dataset, lambda n: None)  # type: ignore[arg-type]
 

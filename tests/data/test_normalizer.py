@@ -50,7 +50,10 @@ def test_actions_are_clipped_to_their_range(normalizer: Normalizer) -> None:
 def test_a_channel_that_never_changes_is_carried() -> None:
     """Constant states, actions and rewards: scale 1, so that nothing is divided by zero or blown up."""
     trajectory = replace(
-        toys.line_trajectory(6, False), states=np.full((7, 2), 3, np.float32), actions=np.zeros((6, 2), np.float32), rewards=np.zeros(6, np.float32)
+        toys.line_trajectory(6, False),
+        states=np.full((7, 2), 3, np.float32),
+        actions=np.zeros((6, 2), np.float32),
+        rewards=np.zeros(6, np.float32),
     )
     normalizer = Normalizer.of(stack_trajectories([trajectory, trajectory], toys.SPEC))
     assert np.array_equal(normalizer.row_scale[:4], np.ones(4))
@@ -59,7 +62,10 @@ def test_a_channel_that_never_changes_is_carried() -> None:
     assert (normalizer.row_scale > 0).all()
 
 
-@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=4, unique=True), st.lists(st.floats(-200, 200, width=32), min_size=1, max_size=20))
+@given(
+    st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=4, unique=True),
+    st.lists(st.floats(-200, 200, width=32), min_size=1, max_size=20),
+)
 def test_snapping_goes_to_the_nearest_value(values: list[float], rewards: list[float]) -> None:
     spec = replace(toys.SPEC, reward_values=tuple(sorted(values)))
     normalizer = Normalizer(spec, np.zeros(7, np.float32), np.ones(7, np.float32), np.zeros(2, np.float32), np.ones(2, np.float32))

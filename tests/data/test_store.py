@@ -24,7 +24,9 @@ def same(a: Trajectory, b: Trajectory) -> bool:
 
 @pytest.fixture
 def trajectories() -> list[Trajectory]:
-    return [toys.line_trajectory(length, terminated, 100.0 * length) for length, terminated in ((3, True), (1, False), (7, True), (2, False))]
+    return [
+        toys.line_trajectory(length, terminated, 100.0 * length) for length, terminated in ((3, True), (1, False), (7, True), (2, False))
+    ]
 
 
 def test_trajectories_come_back_from_their_rows(trajectories: list[Trajectory]) -> None:

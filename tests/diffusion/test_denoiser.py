@@ -86,7 +86,9 @@ def test_all_noise_gives_the_mean_plus_what_the_network_says(denoiser: Denoiser,
 
 @torch.no_grad()
 @pytest.mark.parametrize("sigma", [0.02, 0.5, 3.0, 40.0])
-def test_a_silent_network_leaves_the_exact_posterior_mean(denoiser: Denoiser, question: tuple[Tensor, Tensor, Tensor], sigma: float) -> None:
+def test_a_silent_network_leaves_the_exact_posterior_mean(
+    denoiser: Denoiser, question: tuple[Tensor, Tensor, Tensor], sigma: float
+) -> None:
     """E[x0 | x0 + sigma n] of N(m, U V U^T), by the textbook's formula over the whole window and not by directions."""
     x, state, task = question
     gaussian = denoiser.gaussian
@@ -130,7 +132,9 @@ def test_network_learns_a_target_of_unit_variance(denoiser: Denoiser) -> None:
     for sigma in (0.1, 2.0):
         level = torch.full((4_000,), sigma)
         x = mean + denoiser.gaussian.lift(x0 + sigma * noise)
-        skip, skip_and_out = (denoiser.gaussian.project(d.denoise(x, level, condition[:, :2], condition[:, 2:]) - mean) for d in (with_zero, with_one))
+        skip, skip_and_out = (
+            denoiser.gaussian.project(d.denoise(x, level, condition[:, :2], condition[:, 2:]) - mean) for d in (with_zero, with_one)
+        )
         target = (x0 - skip) / (skip_and_out - skip)
         assert torch.allclose(target.std(0), torch.ones(len(variance)), atol=0.08)
 
@@ -142,7 +146,9 @@ def test_first_state_is_pinned_in_every_answer(denoiser: Denoiser, question: tup
 
 
 @pytest.mark.parametrize("solver", ["dpm", "heun", "euler"])
-def test_first_state_is_pinned_at_every_solver_step_and_in_the_result(denoiser: Denoiser, solver: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_state_is_pinned_at_every_solver_step_and_in_the_result(
+    denoiser: Denoiser, solver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     states = np.asarray([[0.3, -0.2], [0.9, 0.9]], np.float32)
     tasks = np.asarray([[0.0, 0.5], [-0.5, 0.1]], np.float32)
     pinned = torch.from_numpy(denoiser.normalizer.states(states))
@@ -251,6 +257,9 @@ def test_training_is_deterministic(offline: OfflineData, normalizer: Normalizer)
 
 def test_shapes_that_do_not_divide_are_refused(offline: OfflineData, normalizer: Normalizer, trained_denoisers: list[Denoiser]) -> None:
     gaussian = trained_denoisers[0].gaussian
-    for network, words in ((NetworkConfig(backbone="dit", width=16, patch=3), "patch 3"), (NetworkConfig(backbone="unet", width=8, depth=5), "16")):
+    for network, words in (
+        (NetworkConfig(backbone="dit", width=16, patch=3), "patch 3"),
+        (NetworkConfig(backbone="unet", width=8, depth=5), "16"),
+    ):
         with pytest.raises(UserError, match=words):
             Denoiser(normalizer, gaussian, 8, network, NoiseConfig())

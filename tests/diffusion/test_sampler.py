@@ -104,7 +104,9 @@ def test_samples_have_the_mean_and_the_variance_of_the_data(solver: str, churn: 
 
 def test_churn_zero_is_deterministic_and_churn_is_the_generators() -> None:
     noise, still, churned = unit_noise(4), SamplerConfig(), SamplerConfig(churn=5.0)
-    assert torch.equal(sample(gaussian_denoiser, noise, still, toys.generator(1)), sample(gaussian_denoiser, noise, still, toys.generator(2)))
+    assert torch.equal(
+        sample(gaussian_denoiser, noise, still, toys.generator(1)), sample(gaussian_denoiser, noise, still, toys.generator(2))
+    )
     first = sample(gaussian_denoiser, noise, churned, toys.generator(1))
     assert torch.equal(first, sample(gaussian_denoiser, noise, churned, toys.generator(1)))
     assert not torch.equal(first, sample(gaussian_denoiser, noise, churned, toys.generator(2)))

@@ -113,7 +113,10 @@ def test_an_open_episode_has_the_best_targets_known_so_far(trajectory: Trajector
 
 def test_a_closed_episode_is_extended_no_further() -> None:
     target = buffer(n_step=5)
-    step_by_step(target, Trajectory(*(getattr(rewarded_trajectory([0, 0], False), f) for f in ("states", "actions", "rewards", "task")), False, False))
+    step_by_step(
+        target,
+        Trajectory(*(getattr(rewarded_trajectory([0, 0], False), f) for f in ("states", "actions", "rewards", "task")), False, False),
+    )
     before = target.last(2)
     target.close_episode()
     step_by_step(target, rewarded_trajectory([1.0, 1.0], True, first=4))

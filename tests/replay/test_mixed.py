@@ -17,7 +17,9 @@ from toys import rewarded_trajectory
 ENV_STEPS = 6_000
 
 
-def run(ratio: float, length_at: Callable[[int], int], expected: float = 64.0, serve_every: int = 1, steps: int = ENV_STEPS) -> SynthesisTrigger:
+def run(
+    ratio: float, length_at: Callable[[int], int], expected: float = 64.0, serve_every: int = 1, steps: int = ENV_STEPS
+) -> SynthesisTrigger:
     """Ask after every step; serve what was asked for once `serve_every` requests are open, as the online loop does."""
     trigger, random = SynthesisTrigger(ratio, expected), toys.generator(0)
     waiting = 0

@@ -158,7 +158,11 @@ def test_known_loops_are_removed_exactly(loops: list[tuple[int, int]]) -> None:
         states.append(point)
         for place, size in loops:
             if place == x:
-                states += [(x, float(y)) for y in range(1, size + 1)] + [(x + 0.5, float(size))] + [(x + 0.5, float(y)) for y in range(size, 0, -1)]
+                states += (
+                    [(x, float(y)) for y in range(1, size + 1)]
+                    + [(x + 0.5, float(size))]
+                    + [(x + 0.5, float(y)) for y in range(size, 0, -1)]
+                )
                 states.append(point)
     window = np.asarray(states, np.float32)
     nothing = np.zeros(len(window) - 1, bool)

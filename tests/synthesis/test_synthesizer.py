@@ -1,0 +1,246 @@
+"""Synthesis around denoisers whose answers are known: each of them imagines exactly what a scripted walker would do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+import toys
+from atradiff.data.environment import Oracle, TaskEnvironment
+from atradiff.data.normalizer import Normalizer
+from atradiff.data.store import OfflineData, stack_trajectories
+from atradiff.data.windows import Windows
+from atradiff.diffusion.denoiser import Denoiser
+from atradiff.diffusion.sampler import SamplerConfig
+from atradiff.errors import UserError
+from atradiff.synthesis.bank import DenoiserBank
+from atradiff.synthesis.length_estimator import EstimatorNetworkConfig, LengthEstimator
+from atradiff.synthesis.prune import PruneConfig
+from atradiff.synthesis.quality import measure
+from atradiff.synthesis.reward_model import RewardModel
+from atradiff.synthesis.synthesizer import RewardArm, SynthesisConfig, Synthesizer, learned_rewards, oracle_rewards
+from atradiff.trajectory import Array, Trajectory
+
+KEEP_ALL = SynthesisConfig(prune=PruneConfig(loops=False, to_length=False))
+STATES = np.float32([[0.0, 0.0], [0.5, 0.5], [-0.5, 0.2], [0.8, -0.8], [0.1, 0.9]])
+TASKS = np.float32([[0.1, 0.3], [-0.6, 0.4], [-0.5, -0.2], [0.8, 0.8], [0.1, 0.0]])
+
+
+def straight_walk(state: Array, task: Array) -> Trajectory:
+    """Straight towards the goal at full speed, until it is reached."""
+    states, actions, rewards = [state], [], []
+    while not sum(rewards):
+        actions.append(np.clip((task - states[-1]) / toys.STEP, -1, 1))
+        states.append((states[-1] + np.float32(toys.STEP) * actions[-1]).astype(np.float32))
+        rewards.append(float(np.linalg.norm(states[-1] - task) <= toys.REACHED))
+    return Trajectory(np.stack(states), np.stack(actions), np.float32(rewards), task, True, False)
+
+
+class Walker(nn.Module):
+    """A denoiser that imagines the straight walk; keeps what it was asked."""
+
+    def __init__(self, normalizer: Normalizer, horizon: int) -> None:
+        super().__init__()
+        self.normalizer = normalizer
+        self.horizon = horizon
+        self.asked: list[Array] = []
+
+    def sample(self, states: Array, tasks: Array, config: SamplerConfig, generator: torch.Generator) -> Array:
+        self.asked.append(states.copy())
+        walks = (straight_walk(state, task) for state, task in zip(states, tasks, strict=True))
+        windows = (Windows(stack_trajectories([walk], self.normalizer.spec), self.horizon, self.normalizer) for walk in walks)
+        return np.stack([w.at(torch.tensor([0])).rows[0].numpy() for w in windows])
+
+
+class Known(LengthEstimator):
+    """A length estimator that knows the length of the straight walk, times 0.5, 1 and 2 at its three quantiles."""
+
+    def predict(self, states: Array, tasks: Array) -> Array:
+        lengths = [len(straight_walk(state, task)) for state, task in zip(states, tasks, strict=True)]
+        return np.float32(lengths)[:, None] * np.float32([0.5, 1.0, 2.0])
+
+
+def make(
+    normalizer: Normalizer, config: SynthesisConfig, horizons: tuple[int, ...] = (4, 8, 24), arm: RewardArm | None = None
+) -> Synthesizer:
+    walkers = [Walker(normalizer, horizon) for horizon in horizons]
+    return Synthesizer(DenoiserBank(walkers), Known(normalizer, EstimatorNetworkConfig(8, 1), 1.0), config, 0.1, arm)  # type: ignore[arg-type]
+
+
+def assert_same(ours: Trajectory, expected: Trajectory) -> None:
+    assert np.allclose(ours.states, expected.states, atol=1e-5)
+    assert np.allclose(ours.actions, expected.actions, atol=1e-5)
+    assert np.array_equal(ours.rewards, expected.rewards)
+    assert np.array_equal(ours.task, expected.task)
+    assert (ours.terminated, ours.truncated) == (expected.terminated, expected.truncated)
+
+
+def cut(trajectory: Trajectory, length: int) -> Trajectory:
+    if length >= len(trajectory):
+        return trajectory
+    return Trajectory(
+        trajectory.states[: length + 1],
+        trajectory.actions[:length],
+        trajectory.rewards[:length],
+        trajectory.task,
+        terminated=False,
+        truncated=True,
+    )
+
+
+@pytest.mark.parametrize("horizon", [4, 24])
+def test_imagined_trajectories_end_where_the_task_does_or_the_window(normalizer: Normalizer, horizon: int) -> None:
+    """Terminated only where the goal is reached within the window, with its reward there; truncated where the window ended first."""
+    imagined = make(normalizer, KEEP_ALL, (horizon,))(STATES, TASKS, toys.generator())
+    assert len(imagined) == len(STATES)
+    for ours, state, task in zip(imagined, STATES, TASKS, strict=True):
+        assert_same(ours.trajectory, cut(straight_walk(state, task), horizon - 1))
+    assert {i.trajectory.terminated for i in imagined} == ({True, False} if horizon == 4 else {True})
+
+
+def test_trimmed_to_the_estimated_length(normalizer: Normalizer) -> None:
+    """The quantile 0.1 knows half of the way here: the rest is trimmed, unless the way to a reward would be cut."""
+    config = replace(KEEP_ALL, length_quantile=0.1, prune=PruneConfig(loops=False))
+    states, tasks = STATES[1:2], TASKS[1:2]
+    walk = straight_walk(states[0], tasks[0])
+    short = make(normalizer, config, (8, 24))(states, tasks, toys.generator())[0]
+    assert short.horizon == 8
+    assert_same(short.trajectory, cut(walk, round(len(walk) / 2)))
+    rewarded = make(normalizer, config, (24,))(states, tasks, toys.generator())[0]
+    assert_same(rewarded.trajectory, walk)
+
+
+def test_first_state_is_exactly_the_agents(
+    normalizer: Normalizer, trained_denoisers: list[Denoiser], trained_estimator: LengthEstimator
+) -> None:
+    synthesizer = Synthesizer(DenoiserBank(trained_denoisers), trained_estimator, SynthesisConfig(), 0.1)
+    states, tasks = np.random.default_rng(0).uniform(-0.9, 0.9, (2, 20, 2)).astype(np.float32)
+    for imagined, state, task in zip(synthesizer(states, tasks, toys.generator()), states, tasks, strict=True):
+        assert np.array_equal(imagined.trajectory.states[0], state)
+        assert np.array_equal(imagined.trajectory.task, task)
+        assert 1 <= len(imagined.trajectory) < imagined.horizon
+        assert len(imagined.trajectory.states) == len(imagined.trajectory) + 1
+        assert (np.abs(imagined.trajectory.actions) <= 1).all()
+        assert set(imagined.trajectory.rewards.tolist()) <= {0.0, 1.0}
+        assert imagined.trajectory.terminated != imagined.trajectory.truncated
+        assert imagined.window_states.shape == (imagined.horizon, 2)
+
+
+def test_requests_are_one_batch_a_horizon_and_come_back_in_order(normalizer: Normalizer) -> None:
+    synthesizer = make(normalizer, replace(KEEP_ALL, length_quantile=0.5), (4, 10, 24))
+    states, tasks = np.tile(STATES, (4, 1)), np.tile(TASKS, (4, 1))
+    imagined = synthesizer(states, tasks, toys.generator())
+    lengths = [len(straight_walk(s, t)) for s, t in zip(states, tasks, strict=True)]
+    assert [i.horizon for i in imagined] == [next((h for h in (4, 10, 24) if h - 1 >= n), 24) for n in lengths]
+    assert [i.estimated_length for i in imagined] == lengths
+    for i, state in zip(imagined, states, strict=True):
+        assert np.array_equal(i.trajectory.states[0], state)
+    for horizon, walker in synthesizer.bank.current.items():
+        expected = [s for s, i in zip(states, imagined, strict=True) if i.horizon == horizon]
+        assert len(walker.asked) == 1  # type: ignore[arg-type]
+        assert np.array_equal(walker.asked[0], expected)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("adapted", "share", "low", "high"), [(False, 1.0, 0, 0), (True, 0.0, 0, 0), (True, 1.0, 400, 400), (True, 0.25, 65, 135)]
+)
+def test_original_share(normalizer: Normalizer, adapted: bool, share: float, low: int, high: int) -> None:
+    """Before there is an adapted denoiser the original has no share; then it has what was set, and the order is kept."""
+    synthesizer = make(normalizer, replace(KEEP_ALL, original_share=share), (4,))
+    synthesizer.adapted = adapted
+    states, tasks = np.tile(STATES, (80, 1)), np.tile(TASKS, (80, 1))
+    imagined = synthesizer(states, tasks, toys.generator())
+    asked = [sum(len(a) for a in bank[4].asked) for bank in (synthesizer.bank.current, synthesizer.bank.original)]  # type: ignore[union-attr]
+    assert sum(asked) == 400
+    assert low <= asked[1] <= high
+    assert all(np.array_equal(i.trajectory.states[0], s) for i, s in zip(imagined, states, strict=True))
+
+
+def forbidden(*arguments: object) -> None:
+    raise AssertionError("the environment's reward function was called")
+
+
+def test_only_the_oracle_arm_asks_the_environment(
+    normalizer: Normalizer,
+    trained_denoisers: list[Denoiser],
+    trained_estimator: LengthEstimator,
+    reach: TaskEnvironment,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def imagine(arm: RewardArm | None) -> None:
+        Synthesizer(DenoiserBank(trained_denoisers), trained_estimator, SynthesisConfig(), 0.1, arm)(STATES, TASKS, toys.generator())
+
+    oracle = oracle_rewards(Oracle(reach))
+    imagine(oracle)
+    for name in ("compute_reward", "compute_terminated", "step"):
+        monkeypatch.setattr(toys.Reach, name, forbidden)
+    imagine(None)
+    imagine(learned_rewards(RewardModel(normalizer, EstimatorNetworkConfig(8, 1)).eval()))
+    with pytest.raises(AssertionError, match="was called"):
+        imagine(oracle)
+
+
+def test_the_arms_answer_is_what_is_stored(normalizer: Normalizer) -> None:
+    """Rewards and the end come from the arm; behind the arm's first end everything is cut."""
+
+    def arm(states: Array, actions: Array, next_states: Array, task: Array) -> tuple[Array, np.ndarray]:
+        assert np.allclose(next_states[:-1], states[1:])
+        assert np.allclose(states[0] + np.float32(toys.STEP) * actions[0], next_states[0], atol=1e-5)
+        return np.arange(len(states), dtype=np.float32) / 10, np.arange(len(states)) == 2
+
+    for imagined in make(normalizer, KEEP_ALL, (24,), arm)(STATES[1:3], TASKS[1:3], toys.generator()):
+        assert len(imagined.trajectory) == 3
+        assert np.allclose(imagined.trajectory.rewards, [0, 0.1, 0.2])
+        assert imagined.trajectory.terminated
+
+
+def test_oracle_arm_relabels_truthfully(normalizer: Normalizer, reach: TaskEnvironment) -> None:
+    imagined = make(normalizer, KEEP_ALL, (24,), oracle_rewards(Oracle(reach)))(STATES, TASKS, toys.generator())
+    for ours, state, task in zip(imagined, STATES, TASKS, strict=True):
+        assert_same(ours.trajectory, straight_walk(state, task))
+
+
+@given(st.lists(st.integers(2, 300), min_size=1, max_size=5, unique=True), st.lists(st.floats(0, 400), min_size=1, max_size=10))
+def test_shortest_cover(horizons: list[int], lengths: list[float]) -> None:
+    bank = DenoiserBank.__new__(DenoiserBank)
+    bank.current = dict.fromkeys(sorted(horizons))  # type: ignore[assignment]
+    for length, chosen in zip(lengths, bank.shortest_cover(np.float32(lengths)), strict=True):
+        covering = [h for h in sorted(horizons) if h - 1 >= np.float32(length) - 1e-4]
+        assert chosen == (covering[0] if covering else max(horizons))
+
+
+def test_originals_are_copies(trained_denoisers: list[Denoiser]) -> None:
+    bank = DenoiserBank(list(reversed(trained_denoisers)))
+    assert bank.horizons == [8, 16]
+    for horizon in bank.horizons:
+        for a, b in zip(bank.current[horizon].parameters(), bank.original[horizon].parameters(), strict=True):
+            assert torch.equal(a, b)
+            assert a.data_ptr() != b.data_ptr()
+            assert not b.requires_grad
+
+
+def test_an_empty_bank() -> None:
+    with pytest.raises(UserError, match=r"denoiser.horizons is empty"):
+        DenoiserBank([])
+
+
+def test_quality_of_perfect_imagination(
+    normalizer: Normalizer, offline: OfflineData, held_out: OfflineData, reach: TaskEnvironment
+) -> None:
+    """Walkers and an estimator that know everything score full marks; what this environment cannot tell is None."""
+    config = replace(KEEP_ALL, length_quantile=0.5)
+    metrics = measure(make(normalizer, config, (8, 24)), offline, held_out, reach, np.random.default_rng(0))
+    for name in ("reward/precision", "reward/recall", "termination/precision", "termination/recall"):
+        assert metrics[name] == 1.0
+    assert metrics["termination/goal_distance"] <= toys.REACHED  # type: ignore[operator]
+    assert metrics["prune/loop_share"] == metrics["prune/trimmed_share"] == 0
+    assert metrics["synthesis/terminated_share"] == 1.0
+    assert metrics["support/outside_share"] < 0.2  # type: ignore[operator]
+    for name in ("one_step_error/8", "one_step_error/real_step", "support/in_wall_share"):
+        assert metrics[name] is None
