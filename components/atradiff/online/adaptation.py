@@ -22,6 +22,9 @@ from atradiff.synthesis.synthesizer import Synthesizer
 from atradiff.trajectory import Trajectory
 
 HELD_OUT_BATCH = 128
+ESTIMATOR_SLACK = 0.01
+"""Pinball loss, in mean episode lengths, that the estimator may always lose: where offline episodes are nearly deterministic its loss
+is so small that any share of it would forbid all learning."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Adapter:
                     lambda g, fresh=fresh, offline=offline: WindowBatch(*self._mix(fresh.sample, offline.sample, g)),
                     lambda model, held_out=held_out: self._denoising_loss(model, held_out),
                     self.synthesizer.bank.original[horizon],
+                    0.0,
                     generator,
                 )
             )
@@ -95,6 +99,7 @@ class Adapter:
                 lambda g: StateBatch(*self._mix(fresh_states.sample, self._states.sample, g)),
                 lambda model: float(model.loss(everything, generator)[0]),
                 self._original_estimator,
+                ESTIMATOR_SLACK,
                 generator,
             )
         )
@@ -108,6 +113,7 @@ class Adapter:
         sample: Callable[[torch.Generator], Any],
         held_out_loss: Callable[[Any], float],
         original: nn.Module,
+        slack: float,
         generator: torch.Generator,
     ) -> Adapted:
         before = copy.deepcopy(model.state_dict())
@@ -120,7 +126,7 @@ class Adapter:
         fit(model, sample, train, generator)
         with torch.no_grad():
             loss_original, loss_after = held_out_loss(original), held_out_loss(model)
-        rolled_back = not loss_after <= loss_original * (1 + self.config.tolerance)
+        rolled_back = not loss_after <= loss_original * (1 + self.config.tolerance) + slack
         if rolled_back:
             model.load_state_dict(before)
         return Adapted(name, loss_original, loss_after, rolled_back)
