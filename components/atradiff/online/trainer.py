@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
@@ -108,7 +108,7 @@ class Trainer:
         self.successes = 0
         self.adaptations: list[Adapted] = []
         self.imagined: list[Imagined] = []
-        self.seconds = dict.fromkeys(TIMERS, 0.0)
+        self.seconds: dict[str, float] = dict.fromkeys(TIMERS, 0.0)
         self._earlier_seconds = 0.0
         self._began = time.perf_counter()
         self._logs: dict[str, Tensor] = {}
@@ -129,6 +129,10 @@ class Trainer:
             case "checkpoint":
                 raise ValueError("a checkpoint is written by the caller, from state_dict()")
         return None
+
+    def start_clock(self) -> None:
+        """The seconds of the metrics count from here; what was waited for since the trainer was made is left out."""
+        self._began = time.perf_counter()
 
     # --- the algorithm -------------------------------------------------------------------------------------------------
 
@@ -266,7 +270,7 @@ class Trainer:
         self._logs = self.agent.update(batch, self.generators["update"])
 
     @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
+    def _timed(self, name: str) -> Generator[None]:
         start = time.perf_counter()
         yield
         self.seconds[name] += time.perf_counter() - start

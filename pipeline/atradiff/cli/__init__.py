@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 
 import typer
+from farama_notifications import notifications
 from rich.console import Console
 from rich.text import Text
 
-from atradiff.cli import offline
+from atradiff.cli import offline, online
+from atradiff.cli.imagine import imagine
+from atradiff.cli.ui import ui
 from atradiff.errors import UserError
 
 app = typer.Typer(
@@ -20,10 +23,14 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 offline.register(app)
+app.command(rich_help_panel="Online")(imagine)
+app.add_typer(online.app, rich_help_panel="Online")
+app.command(rich_help_panel="Online")(ui)
 
 
 def main() -> None:
     """Run the program; a user's mistake is told in red, without a traceback."""
+    notifications.clear()  # gymnasium-robotics would print a notice about its Adroit tasks on every import
     try:
         app()
     except UserError as error:

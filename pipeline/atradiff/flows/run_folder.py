@@ -54,7 +54,7 @@ class RunFolder:
     def open(cls, path: Path) -> RunFolder:
         """An existing run folder."""
         if not (path / "run.json").is_file() or not (path / "params.yaml").is_file():
-            raise UserError(f"{path} is no run folder (run.json or params.yaml is missing): `atradiff online list` shows the runs there are")
+            raise UserError(f"{path} is no run folder (run.json or params.yaml is missing): `atradiff online list` shows the runs")
         return cls(path)
 
     @property

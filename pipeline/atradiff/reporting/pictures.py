@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,11 @@ Row = Mapping[str, Any]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito: safe for the colour-blind
 INK, MUTED, GRID, WALL = "#1F2933", "#616E7C", "#E4E7EB", "#CBD2D9"
+LINES = (("o", "-"), ("s", "--"), ("^", "-."), ("D", ":"))  # two curves that coincide can both be seen
 STEPS_COLOURS = "viridis"
 LOSS_BINS = 300
-STYLE = {
+STROKES = 24
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "text.color": INK,
     "axes.edgecolor": MUTED,
@@ -49,7 +52,7 @@ STYLE = {
 
 
 @contextmanager
-def _figure(path: Path, width: float, height: float) -> Iterator[Figure]:
+def _figure(path: Path, width: float, height: float) -> Generator[Figure]:
     """A figure of the given inches, written to `path` at the end."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -82,15 +85,26 @@ def learning_curves(path: Path, curves: Mapping[str, Sequence[Sequence[Row]]], t
     with _figure(path, 7.2, 3.8) as figure:
         axes = figure.add_subplot(title=title, xlabel="env steps", ylabel=label)
         for number, (name, runs) in enumerate(curves.items()):
-            colour = PALETTE[number % len(PALETTE)]
+            colour, (marker, dashes) = PALETTE[number % len(PALETTE)], LINES[number % len(LINES)]
             points = [{int(row["env_steps"]): float(row[metric]) for row in rows} for rows in runs]
             if len(points) > 1:
                 for run in points:
                     axes.plot(list(run), list(run.values()), color=colour, linewidth=0.9, alpha=0.4)
             shared = sorted(set.intersection(*(set(run) for run in points)))
             mean = [float(np.mean([run[step] for run in points])) for step in shared]
-            name = f"{name} (mean of {len(points)})" if len(points) > 1 else name
-            axes.plot(shared, mean, color=colour, linewidth=2.2, marker="o", markersize=4.5, label=name, clip_on=False, zorder=3)
+            text = f"{name} (mean of {len(points)})" if len(points) > 1 else name
+            axes.plot(
+                shared,
+                mean,
+                color=colour,
+                linewidth=2.2,
+                linestyle=dashes,
+                marker=marker,
+                markersize=5,
+                label=text,
+                clip_on=False,
+                zorder=3,
+            )
         if told:
             axes.set_ylim(0, 1)
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -151,7 +165,9 @@ def _draw_maze(axes: Axes, maze: Maze) -> None:
     size = maze.cell_size
     for i, j in np.argwhere(maze.walls):
         corner = (left + (j + 0.03) * size, top - (i + 0.97) * size)
-        box = FancyBboxPatch(corner, 0.94 * size, 0.94 * size, boxstyle=f"round,pad=0,rounding_size={0.12 * size}", facecolor=WALL, linewidth=0)
+        box = FancyBboxPatch(
+            corner, 0.94 * size, 0.94 * size, boxstyle=f"round,pad=0,rounding_size={0.12 * size}", facecolor=WALL, linewidth=0
+        )
         axes.add_patch(box)
     axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
     axes.grid(visible=False)
@@ -160,9 +176,11 @@ def _draw_maze(axes: Axes, maze: Maze) -> None:
 
 
 def _draw_way(axes: Axes, points: Array, scale: Normalize) -> None:
-    segments = np.stack([points[:-1], points[1:]], axis=1)
-    lines = LineCollection(list(segments), cmap=STEPS_COLOURS, norm=scale, linewidth=1.5, alpha=0.85, capstyle="round")
-    lines.set_array(np.arange(len(segments)))
+    """One trajectory `[T + 1, 2]` in a few strokes, each in the colour of its middle step."""
+    edges = np.linspace(0, len(points) - 1, min(STROKES, len(points) - 1) + 1).round().astype(int)
+    strokes = [points[first : last + 1] for first, last in pairwise(edges)]
+    lines = LineCollection(strokes, cmap=STEPS_COLOURS, norm=scale, linewidth=1.5, alpha=0.9, capstyle="round")
+    lines.set_array((edges[:-1] + edges[1:]) / 2)
     axes.add_collection(lines)
     axes.autoscale_view()
 

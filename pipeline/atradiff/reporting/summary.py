@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 SOLVED = 0.9
@@ -36,7 +37,7 @@ def _mean_over_steps(rows: Sequence[Row]) -> float | None:
     points = [(row["env_steps"], row["eval/success_rate"]) for row in rows]
     if len(points) < 2 or any(success is None for _, success in points):
         return None
-    area = sum((b - a) * (p + q) / 2 for (a, p), (b, q) in zip(points[:-1], points[1:], strict=True))
+    area = sum((b - a) * (p + q) / 2 for (a, p), (b, q) in pairwise(points))
     return area / (points[-1][0] - points[0][0])
 
 
@@ -47,5 +48,13 @@ def number(value: float | None, pattern: str = "{:,.0f}", missing: str = "-") ->
 
 def evaluation_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The evaluations as a plain table for those who show tables themselves."""
-    columns = ("env_steps", "eval/success_rate", "eval/return", "gradient_steps", "synthesis/trajectories", "replay/synthetic_share", "time/seconds")
+    columns = (
+        "env_steps",
+        "eval/success_rate",
+        "eval/return",
+        "gradient_steps",
+        "synthesis/trajectories",
+        "replay/synthetic_share",
+        "time/seconds",
+    )
     return [{column: row[column] for column in columns} for row in rows]

@@ -1,4 +1,4 @@
-"""Tables for the terminal."""
+"""Tables for the terminal, narrow enough for 80 columns."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rich.table import Table
 from atradiff.reporting.summary import Row, number
 
 
-def evaluations_table(name: str, rows: Sequence[Row]) -> Table:
+def evaluations_table(rows: Sequence[Row]) -> Table:
     """Every evaluation of one run."""
-    table = _table(name, ["env steps", "success", "return", "gradient steps", "imagined", "mean length", "share", "seconds", "of it imagining"])
+    table = _table([], ["env steps", "success", "return", "gradient steps", "imagined", "share", "seconds"])
     for row in rows:
         table.add_row(
             number(row["env_steps"]),
@@ -21,36 +21,28 @@ def evaluations_table(name: str, rows: Sequence[Row]) -> Table:
             number(row["eval/return"], "{:.2f}"),
             number(row["gradient_steps"]),
             number(row["synthesis/trajectories"]),
-            number(row["synthesis/mean_length"], "{:.1f}"),
             number(row["replay/synthetic_share"], "{:.1%}"),
             number(row["time/seconds"], "{:.1f}"),
-            number(row["time/synthesis_seconds"], "{:.1f}"),
         )
     return table
 
 
 def runs_table(summaries: Sequence[dict[str, Any]]) -> Table:
-    """Runs side by side."""
-    table = _table("", ["run", "task", "arm", "seed", "env steps", "first at 90 %", "mean success", "last success", "last return", "seconds"], text=3)
+    """Runs side by side; where the environment tells of no success, the last column but one is the return."""
+    table = _table(["run", "arm"], ["seed", "steps", "at 90 %", "mean", "last", "time"])
     for s in summaries:
-        table.add_row(
-            s["run"],
-            s["task"],
-            s["arm"],
-            str(s["seed"]),
-            number(s["env_steps"]),
-            number(s["first_solved"], missing="never"),
-            number(s["mean_success"], "{:.0%}"),
-            number(s["final_success"], "{:.0%}"),
-            number(s["final_return"], "{:.2f}"),
-            number(s["seconds"], "{:.0f}"),
-        )
+        last = number(s["final_return"], "{:.2f}") if s["final_success"] is None else number(s["final_success"], "{:.0%}")
+        at = number(s["first_solved"], missing="never" if s["final_success"] is not None else "-")
+        run = (s["run"], s["arm"], str(s["seed"]), number(s["env_steps"]))
+        table.add_row(*run, at, number(s["mean_success"], "{:.0%}"), last, number(s["seconds"], "{:,.0f} s"))
     return table
 
 
-def _table(title: str, columns: list[str], text: int = 0) -> Table:
-    """A plain table; its first `text` columns are text, the others numbers."""
-    table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < text else "right", overflow="fold")
+def _table(text: Sequence[str], numbers: Sequence[str]) -> Table:
+    """A plain table: columns of text to the left, then columns of numbers, which are never wrapped."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in text:
+        table.add_column(column, overflow="fold")
+    for column in numbers:
+        table.add_column(column, justify="right", no_wrap=True)
     return table

@@ -1,0 +1,40 @@
+"""The command that shows what is imagined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from atradiff.cli.offline import project
+
+
+def imagine(
+    count: Annotated[int, typer.Option(min=1, max=256, help="Trajectories to imagine.")] = 12,
+    out: Annotated[Path, typer.Option(help="The picture, .png or .svg.")] = Path("imagined.png"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the starts and of the noise.")] = 0,
+) -> None:
+    """Imagine trajectories from the task's start to its goal, and draw them beside the offline ones nearest to them."""
+    from atradiff.errors import UserError
+    from atradiff.project.staleness import require_offline_stages
+
+    if out.suffix not in (".png", ".svg"):
+        raise UserError(f"--out {out} must end in .png or .svg")
+    params, layout = project()
+    require_offline_stages(layout.root, params)
+
+    from atradiff.flows.imagine import imagine_beside_real
+    from atradiff.project.artifacts import device
+
+    with Console().status("imagining"):
+        imagined = imagine_beside_real(params, layout, device(), count, seed, out)
+    console = Console()
+    lengths = [len(i.trajectory) for i in imagined]
+    ended = sum(i.trajectory.terminated for i in imagined)
+    console.print(
+        f"{count} imagined trajectories of {min(lengths)} to {max(lengths)} steps, {ended} of them reach the task's end: [bold]{out}[/]",
+        highlight=False,
+        soft_wrap=True,
+    )

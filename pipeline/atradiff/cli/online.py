@@ -1,0 +1,177 @@
+"""The commands around online runs."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from atradiff.cli.offline import SetOption, project
+
+if TYPE_CHECKING:
+    from atradiff.flows.run_folder import RunFolder
+
+app = typer.Typer(name="online", help="Online runs: start, resume, look at and compare them.", no_args_is_help=True)
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's name in runs/, or the path of its folder.")]
+RunsArgument = Annotated[
+    list[str], typer.Argument(metavar="RUN...", help="Runs' names in runs/, or paths of their folders.")
+]
+
+
+class ArmChoice(StrEnum):
+    """What learns; see `flows.assemble.params_of_arm`."""
+
+    atradiff = "atradiff"
+    agent = "agent"
+    rlpd = "rlpd"
+
+
+@app.command()
+def run(
+    arm: Annotated[
+        ArmChoice, typer.Option(help="agent has no offline data; rlpd has it, but imagines nothing.")
+    ] = ArmChoice.atradiff,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn at random.")] = 0,
+    env_steps: Annotated[int | None, typer.Option(min=1, help="Real environment steps, in place of online.env_steps.")] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="The run's folder; runs/TASK-ARM-seedN where it is not given.")] = None,
+    overrides: SetOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint, with the run's own settings.")] = False,
+) -> None:
+    """Learn online, as a Prefect flow."""
+    from atradiff.errors import UserError
+    from atradiff.flows.run_folder import RunFolder, new_run_path, newest_run_path
+    from atradiff.project.staleness import require_offline_stages
+
+    if resume and overrides:
+        raise UserError("--set and --resume exclude each other: a resumed run keeps the settings in its params.yaml")
+    steps = [f"online.env_steps={env_steps}"] if env_steps is not None else []
+    params, layout = project([*(overrides or []), *steps])
+    if resume:
+        path = run_dir or newest_run_path(layout.root, params.task.name, arm.value, seed)
+        folder = RunFolder.open(path)
+        params, arm = folder.params(), ArmChoice(folder.about()["arm"])
+        layout = type(layout)(layout.root, params.task.name)
+    else:
+        path = run_dir or new_run_path(layout.root, params.task.name, arm.value, seed)
+        if path.exists():
+            raise UserError(f"the run folder {path} exists: go on with it by --resume, or choose another with --run-dir")
+    imagines = arm == ArmChoice.atradiff and params.replay.synthetic_ratio > 0
+    if imagines or arm == ArmChoice.rlpd:
+        require_offline_stages(layout.root, params, models=imagines)
+
+    from atradiff.flows.online import run_flow
+    from atradiff.flows.online_run import OnlineRun
+    from atradiff.flows.server import ApiServer
+    from atradiff.project.artifacts import device
+    from atradiff.reporting.progress import RunProgress
+    from atradiff.reporting.tables import evaluations_table
+
+    console = Console()
+    with ApiServer() as server:
+        if resume:
+            online_run = OnlineRun.resume(path, env_steps, layout, device())
+        else:
+            online_run = OnlineRun.begin(params, arm.value, seed, path, layout, device())
+        done, steps = online_run.trainer.env_steps, online_run.params.online.env_steps
+        console.print(f"[bold]{path.name}[/]: {arm}, seed {online_run.seed}, env steps {done:,} to {steps:,}", highlight=False)
+        server.connect()
+        with RunProgress(console, steps, done) as progress:
+            run_flow(online_run, progress)
+    report = online_run.finish()
+    console.print(evaluations_table(online_run.folder.metrics()))
+    console.print(f"report: {report}", soft_wrap=True, highlight=False)
+
+
+@app.command("list")
+def list_runs(as_json: JsonOption = False) -> None:
+    """List the runs below runs/."""
+    from atradiff.flows.run_folder import all_runs
+    from atradiff.project.layout import find_root
+
+    _print_summaries([_summary(folder) for folder in all_runs(find_root(Path.cwd()))], as_json)
+
+
+@app.command()
+def show(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Show one run: where it comes from, and every evaluation."""
+    from atradiff.reporting.tables import evaluations_table
+
+    folder = _find(run)
+    about, rows = folder.about(), folder.metrics()
+    if as_json:
+        typer.echo(json.dumps({**about, "summary": _summary(folder), "metrics": rows}, indent=2))
+        return
+    console = Console()
+    console.print(f"[bold]{folder.name}[/]: {about['arm']} on {about['task']}, seed {about['seed']}", highlight=False)
+    console.print(f"offline data {about['dataset']} {(about['data_sha256'] or '')[:12]}, code {about['git_commit']}", highlight=False)
+    console.print(evaluations_table(rows))
+    if folder.report.exists():
+        console.print(f"report: {folder.report}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def compare(
+    runs: RunsArgument,
+    as_json: JsonOption = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Draw the learning curves into this .png or .svg, a colour for each arm.")
+    ] = None,
+) -> None:
+    """Compare runs, in a table and a picture."""
+    from atradiff.errors import UserError
+
+    folders = [_find(run) for run in runs]
+    if out is not None:
+        from atradiff.reporting.pictures import learning_curves
+
+        _require_picture(out)
+        curves: dict[str, list[list[dict[str, Any]]]] = {}
+        tasks = {folder.about()["task"] for folder in folders}
+        for folder in folders:
+            about, rows = folder.about(), folder.metrics()
+            if not rows:
+                raise UserError(f"run {folder.name} has no evaluation yet: wait for its first, or leave it out")
+            curves.setdefault(about["arm"] if len(tasks) == 1 else f"{about['task']}, {about['arm']}", []).append(rows)
+        learning_curves(out, curves, ", ".join(sorted(tasks)))
+    _print_summaries([_summary(folder) for folder in folders], as_json)
+    if out is not None and not as_json:
+        Console().print(f"picture: {out}", soft_wrap=True, highlight=False)
+
+
+def _summary(folder: RunFolder) -> dict[str, Any]:
+    from atradiff.reporting.summary import summarize
+
+    return summarize(folder.name, folder.about(), folder.metrics())
+
+
+def _print_summaries(summaries: list[dict[str, Any]], as_json: bool) -> None:
+    from atradiff.reporting.tables import runs_table
+
+    if as_json:
+        typer.echo(json.dumps(summaries, indent=2))
+    elif summaries:
+        Console().print(runs_table(summaries))
+    else:
+        Console().print("no runs yet: start one with [bold]atradiff online run")
+
+
+def _find(run: str) -> RunFolder:
+    """The run of that name below runs/, or at that path."""
+    from atradiff.flows.run_folder import RUNS, RunFolder
+    from atradiff.project.layout import find_root
+
+    if (Path(run) / "run.json").is_file():
+        return RunFolder.open(Path(run).resolve())
+    return RunFolder.open(find_root(Path.cwd()) / RUNS / run)
+
+
+def _require_picture(path: Path) -> None:
+    from atradiff.errors import UserError
+
+    if path.suffix not in (".png", ".svg"):
+        raise UserError(f"--out {path} must end in .png or .svg")

@@ -1,0 +1,70 @@
+"""The Prefect flow `atradiff-online`: each phase of a run is a task, and what it finds is shown in Prefect's pages."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from prefect import flow, tags, task
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.logging.handlers import PrefectConsoleHandler
+from rich.console import Console
+
+from atradiff.flows.online_run import OnlineRun
+from atradiff.online.trainer import Phase
+from atradiff.reporting.progress import RunProgress
+from atradiff.reporting.report import inline_image
+from atradiff.reporting.summary import evaluation_rows
+
+
+def run_flow(run: OnlineRun, progress: RunProgress) -> None:
+    """Carry the run out as a flow run, named after its folder and tagged by task, arm and seed.
+
+    The flow's parameters are what a reader of the pages wants to know; the run itself stays out of Prefect's hands, which would
+    look through it.
+    """
+    _log_beside_the_bar(progress.console)
+
+    @task(cache_policy=NO_CACHE, persist_result=False)
+    def do(phase: Phase) -> None:
+        progress.phase(phase.kind.replace("_", " "))
+        metrics = run.do(phase, progress.step)
+        if metrics is not None:
+            progress.evaluated(metrics)
+            _show(run)
+
+    @flow(name="atradiff-online", flow_run_name=run.folder.name, persist_result=False, validate_parameters=False)
+    def atradiff_online(task: str, arm: str, seed: int, env_steps: int, run_folder: str) -> None:
+        run.trainer.start_clock()
+        bar = create_progress_artifact(0.0, key=_key(run, "progress"), description=f"Env steps of {env_steps:,}")
+        for phase in run.phases:
+            name = f"{phase.kind.replace('_', '-')} to {phase.env_steps}"
+            do.with_options(name=phase.kind.replace("_", "-"), task_run_name=name)(phase)
+            update_progress_artifact(bar, 100.0 * run.trainer.env_steps / env_steps)  # type: ignore[arg-type]
+
+    with tags(run.params.task.name, run.arm, f"seed-{run.seed}"):
+        atradiff_online(run.params.task.name, run.arm, run.seed, run.params.online.env_steps, str(run.folder.path))
+
+
+def _show(run: OnlineRun) -> None:
+    """The evaluations as a table, and the pictures so far."""
+    create_table_artifact(
+        evaluation_rows(run.folder.metrics()), key=_key(run, "evaluations"), description=f"Evaluations of {run.folder.name}"
+    )
+    for picture in run.draw():
+        create_markdown_artifact(f"![{picture.stem}]({inline_image(picture)})", key=_key(run, picture.stem), description=run.folder.name)
+
+
+def _key(run: OnlineRun, name: str) -> str:
+    """An artifact's key: lower-case letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", f"{run.folder.name}-{name}".lower()).strip("-")
+
+
+def _log_beside_the_bar(console: Console) -> None:
+    """Prefect's warnings go through the console of the progress bar. Exceptions are left out: they arrive at the caller anyway."""
+    for handler in logging.getLogger().handlers + logging.getLogger("prefect").handlers:
+        if isinstance(handler, PrefectConsoleHandler):
+            handler.console = console
+            handler.setLevel(logging.WARNING)
+            handler.addFilter(lambda record: record.exc_info is None)
