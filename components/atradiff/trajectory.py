@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ class Spec:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Spec:
         tuples = {"action_low", "action_high", "reward_values"}
-        return cls(**{key: tuple(value) if key in tuples else value for key, value in values.items()})
+        return cls(**cast("dict[str, Any]", {key: tuple(value) if key in tuples else value for key, value in values.items()}))
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,7 @@ class SAC:
     def update(self, batch: TransitionBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """One critic update for each `batch_size` transitions in the batch, then one of actor and temperature on the last."""
         size = self.config.batch_size
+        part, logs = batch, dict[str, Tensor]()
         for start in range(0, len(batch.reward), size):
             part = TransitionBatch(*(field[start : start + size] for field in batch))
             logs = self._update_critic(part, generator)
@@ -91,7 +92,7 @@ class SAC:
         loss.backward()
         self.critic_optimizer.step()
         with torch.no_grad():
-            torch._foreach_lerp_(self._target_parameters, self._critic_parameters, self.config.tau)
+            torch._foreach_lerp_(self._target_parameters, self._critic_parameters, self.config.tau)  # pyright: ignore
         self.gradient_steps += 1
         return logs
 

@@ -152,5 +152,5 @@ def _episode(
         if terminated or truncations[-1]:
             stacked = {key: np.stack([o[key] for o in observations]) for key in observation}
             return EpisodeBuffer(
-                observations=stacked, actions=np.stack(actions), rewards=rewards, terminations=terminations, truncations=truncations
+                observations=stacked, actions=cast("Any", np.stack(actions)), rewards=rewards, terminations=terminations, truncations=truncations
             )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
 
 import minari
 import numpy as np
@@ -67,7 +67,7 @@ def convert(dataset: MinariDataset, report: Callable[[int], None]) -> OfflineDat
     action_space = box_actions(dataset.action_space, where)
     state_dim, task_dim = space_dims(dataset.observation_space)
     parts: list[Trajectory] = []
-    for number, episode in enumerate(cast("Iterator[EpisodeData]", dataset.iterate_episodes())):
+    for number, episode in enumerate(dataset.iterate_episodes()):
         parts.extend(_episode_trajectories(episode, dataset, where))
         report(number + 1)
     rewards = np.unique(np.concatenate([part.rewards for part in parts]))
@@ -117,4 +117,4 @@ def _same_task(tasks: Array) -> Iterator[tuple[int, int]]:
     length = len(tasks) - 1
     changes: IntArray = np.flatnonzero((tasks[1:length] != tasks[: length - 1]).any(axis=1)) + 1
     edges = [0, *changes.tolist(), length]
-    return zip(edges[:-1], edges[1:], strict=True)
+    return pairwise(edges)

@@ -89,7 +89,7 @@ class OfflineData:
     def select(self, episodes: IntArray) -> OfflineData:
         """The same data with only the given episodes, in the given order."""
         starts = self.episode_starts
-        rows = np.concatenate([np.arange(starts[e], self.episode_ends[e]) for e in episodes])
+        rows = np.concatenate([np.arange(int(starts[e]), int(self.episode_ends[e])) for e in episodes])
         return OfflineData(
             spec=self.spec,
             states=self.states[rows],

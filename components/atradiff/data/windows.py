@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from atradiff.data.normalizer import Normalizer
@@ -81,7 +81,7 @@ def _sources(data: OfflineData, normalizer: Normalizer, padded: IntArray, step: 
     states = normalizer.states(data.states)
     rows = data.transition_rows()
     candidates = rows[:: max(1, len(rows) // NEIGHBOUR_CANDIDATES)]
-    _, nearest = cKDTree(states[candidates]).query(states[data.episode_ends - 1])
+    _, nearest = KDTree(states[candidates]).query(states[data.episode_ends - 1])
     follow = np.arange(1, len(states) + 1)
     follow[data.episode_ends - 1] = candidates[nearest]  # a chain of rows that never ends
     behind = np.empty((data.num_episodes, FOLLOWED_ROWS + 1), dtype=np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
@@ -20,7 +21,10 @@ from atradiff.errors import UserError
 class NetworkConfig:
     """Size and kind of the raw network."""
 
-    backbone: Annotated[Literal["dit", "unet", "mlp"], Doc("mlp: residual MLP over the Gaussian's coefficients; dit: transformer over patches of rows; unet: temporal U-Net.")] = "mlp"
+    backbone: Annotated[
+        Literal["dit", "unet", "mlp"],
+        Doc("mlp: residual MLP over the Gaussian's coefficients; dit: transformer over patches of rows; unet: temporal U-Net."),
+    ] = "mlp"
     width: Annotated[int, Ge(8), Doc("Channels of the hidden layers.")] = 384
     depth: Annotated[int, Ge(1), Doc("Blocks (mlp, dit) or resolutions (unet).")] = 3
     heads: Annotated[int, Ge(1), Doc("Attention heads (dit); divides width.")] = 4
@@ -124,8 +128,8 @@ class UNet(nn.Module):
         self.condition = ConditionEmbedding(condition_dim, config.width)
         self.entry = nn.Conv1d(channels, widths[0], 5, padding=2)
         self.down = nn.ModuleList([UNetBlock(w, w, config.width) for w in widths])
-        self.shrink = nn.ModuleList([nn.Conv1d(a, b, 3, stride=2, padding=1) for a, b in zip(widths[:-1], widths[1:], strict=True)])
-        self.grow = nn.ModuleList([nn.ConvTranspose1d(b, a, 4, stride=2, padding=1) for a, b in zip(widths[:-1], widths[1:], strict=True)])
+        self.shrink = nn.ModuleList([nn.Conv1d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)])
+        self.grow = nn.ModuleList([nn.ConvTranspose1d(b, a, 4, stride=2, padding=1) for a, b in pairwise(widths)])
         self.up = nn.ModuleList([UNetBlock(2 * w, w, config.width) for w in widths[:-1]])
         self.head = nn.Conv1d(widths[0], channels, 1)
         nn.init.zeros_(self.head.weight)

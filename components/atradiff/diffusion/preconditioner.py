@@ -106,7 +106,8 @@ def fit_gaussian(
     condition = torch.cat([batch.rows[:, 0, : spec.state_dim], batch.task], dim=-1)
     flat = batch.rows.flatten(1)
     lifted = torch.cat([condition, torch.ones_like(condition[:, :1])], dim=-1)
-    linear = torch.linalg.lstsq(lifted.double(), flat.double()).solution.float()
+    solution = torch.linalg.lstsq(lifted.double(), flat.double()).solution
+    linear = solution.round(decimals=9).float()  # LAPACK's last bits depend on where in memory the data lies
     residual = flat - lifted @ linear
     basis, _ = _principal_directions(residual, config.minimum_variance)
     coefficients = residual @ basis

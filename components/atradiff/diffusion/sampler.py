@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
@@ -47,7 +48,7 @@ def sample(
     gamma_max = min(config.churn / (len(sigmas) - 1), math.sqrt(2) - 1)
     x = project(noise * sigmas[0])
     previous: tuple[Tensor, float] | None = None
-    for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for sigma, sigma_next in pairwise(sigmas):
         if gamma_max > 0:
             x, sigma = _churn(x, sigma, gamma_max, generator)
             x, previous = project(x), None  # fresh noise breaks with the history: dpm is of first order then

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar, cast
 
 import torch
 from annotated_types import Ge, Gt, Lt
@@ -55,6 +55,7 @@ def fit(
 
     `model` is a `Trainable`; `sample` draws a batch from the generator. Raises `FloatingPointError` on a loss that is not finite.
     """
+    trainable = cast("Trainable[Any]", model)
     learning = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     warmup = max(1, round(config.warmup_share * config.gradient_steps))
@@ -64,7 +65,7 @@ def fit(
     for step in range(config.gradient_steps):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _rate(step, warmup, config.gradient_steps)
-        loss, logs = model.loss(sample(generator), generator)
+        loss, logs = trainable.loss(sample(generator), generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(learning, config.gradient_clip)
@@ -73,7 +74,7 @@ def fit(
         optimizer.step()
         decay = min(config.ema_decay, (1 + step) / (10 + step))
         with torch.no_grad():
-            torch._foreach_lerp_(averaged, learning, 1 - decay)
+            torch._foreach_lerp_(averaged, learning, 1 - decay)  # pyright: ignore
         report(Progress(step + 1, logs))
     model.load_state_dict(average.state_dict())
     model.eval()

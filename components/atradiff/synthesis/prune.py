@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from typing_extensions import Doc
 
 from atradiff.data.normalizer import Normalizer
@@ -80,7 +80,7 @@ def _without_loops(states: Array, needed: BoolArray, epsilon: float, minimum: in
     last = len(states) - 1
     if last <= minimum:
         return np.arange(last + 1)
-    tree = cKDTree(states)
+    tree = KDTree(states)
     longest = np.linalg.norm(np.diff(states, axis=0), axis=1).max()
     blocked = np.append(np.flatnonzero(needed), last)  # a jump may land on these rows, but not pass them
     kept = [0]

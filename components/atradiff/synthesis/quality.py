@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from atradiff.data.environment import Oracle, TaskEnvironment
 from atradiff.data.simulator import PointMazeSimulator, find_maze, find_simulator
@@ -113,7 +113,7 @@ def _support(
     """The share of imagined states inside walls, and farther from the data than 1 % of held-out states are."""
     states = np.concatenate([i.trajectory.states[1:] for i in imagined])
     normalizer = synthesizer.estimator.normalizer
-    tree = cKDTree(normalizer.states(kept.states[:: max(1, len(kept.states) // SUPPORT_STATES)]))
+    tree = KDTree(normalizer.states(kept.states[:: max(1, len(kept.states) // SUPPORT_STATES)]))
     real, _ = tree.query(normalizer.states(held_out.states[:SUPPORT_STATES]))
     distance, _ = tree.query(normalizer.states(states))
     maze = find_maze(environment)

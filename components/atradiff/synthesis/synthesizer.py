@@ -32,7 +32,7 @@ class SynthesisConfig:
         Literal["generated", "learned", "oracle"],
         Doc("Rewards of imagined steps: the denoiser's own channels, a learned model, or the environment's reward function."),
     ] = "generated"
-    length_quantile: Annotated[Literal[0.1, 0.5, 0.9], Doc("Quantile of the remaining steps that a trajectory must cover.")] = 0.9
+    length_quantile: Annotated[float, Doc("Quantile of the remaining steps that a trajectory must cover: 0.1, 0.5 or 0.9.")] = 0.9
     batch_size: Annotated[int, Ge(1), Doc("Requests gathered before they are served together.")] = 16
     original_share: Annotated[float, Ge(0), Le(1), Doc("Share of trajectories imagined by the original denoisers, once adapted ones exist.")] = 0.2
     sampler: SamplerConfig = field(default_factory=SamplerConfig)

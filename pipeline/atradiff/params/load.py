@@ -16,6 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from atradiff.errors import UserError
 from atradiff.params.keys import all_keys, nearest
 from atradiff.params.schema import Params
+from atradiff.synthesis.length_estimator import QUANTILES
 
 
 def load_params(path: Path, overrides: list[str] | None = None) -> Params:
@@ -27,8 +28,7 @@ def load_params(path: Path, overrides: list[str] | None = None) -> Params:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read ({error}): repair it, or write a new one with `atradiff use pointmaze-umaze`") from error
     values = _read_yaml(text, str(path))
-    if values is None:
-        values = {}
+    values = {} if values is None else values
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no sections: write a new one with `atradiff use pointmaze-umaze`")
     for override in overrides or []:
@@ -62,7 +62,7 @@ def _read_yaml(text: str, where: str) -> Any:
         raise UserError(f"{where} is not valid YAML{place} ({problem}): mend it there") from error
 
 
-def _override(values: dict[str, Any], override: str) -> None:
+def _override(values: Any, override: str) -> None:
     """Set one `a.b=c` in place."""
     name, equals, text = override.partition("=")
     name = name.strip()
@@ -117,6 +117,10 @@ def _show(value: Any) -> str:
 
 def _check_together(params: Params, where: str) -> None:
     """What no single key can say."""
+    if params.synthesis.length_quantile not in QUANTILES:
+        raise UserError(
+            f"{where}: synthesis.length_quantile is {params.synthesis.length_quantile}, but must be one of {', '.join(map(str, QUANTILES))}"
+        )
     horizons, network = params.denoiser.horizons, params.denoiser.network
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", params.task.name):
         raise UserError(f"{where}: task.name is {params.task.name!r}, but names a folder: use letters, digits, '-', '_' and '.' only")

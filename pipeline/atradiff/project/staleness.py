@@ -14,8 +14,6 @@ from atradiff.params.load import load_params
 from atradiff.params.schema import Params
 from atradiff.project.layout import Layout
 
-DATA_STAGES = ("collect", "convert")
-
 
 def require_offline_stages(root: Path, params: Params, *, models: bool = True) -> None:
     """Raise `UserError` that names the offline stages which are missing or stale, if there are any.
@@ -37,7 +35,7 @@ def require_offline_stages(root: Path, params: Params, *, models: bool = True) -
 
 def _outputs(layout: Layout, params: Params, models: bool) -> dict[str, Path]:
     """The stages that are needed, by DVC's names, each with what it makes."""
-    outputs = dict(zip(DATA_STAGES, (layout.dataset, layout.store), strict=True))
+    outputs = {"collect": layout.dataset, "convert": layout.store}
     if models:
         outputs |= {f"train_denoiser@{horizon}": layout.denoiser(horizon).model for horizon in params.denoiser.horizons}
         outputs["train_length_estimator"] = layout.length_estimator.model

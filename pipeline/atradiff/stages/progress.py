@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -25,7 +25,7 @@ class RateColumn(ProgressColumn):
 
 
 @contextmanager
-def track(description: str, total: int, unit: str) -> Iterator[Advance]:
+def track(description: str, total: int, unit: str) -> Generator[Advance]:
     """A bar with the count, the rate, the time spent and the time left."""
     columns = (
         TextColumn("{task.description}"),

@@ -44,7 +44,7 @@ def require_rows(data: OfflineData, horizon: int) -> None:
     """Refuse a horizon that no episode fills: a terminated one rests behind its end, a truncated one must be long enough."""
     if not (data.episode_terminated | (data.episode_lengths + 1 >= horizon)).any():
         raise UserError(
-            f"no episode fills a window of {horizon} rows: all are truncated, the longest after {int(data.episode_lengths.max())} transitions; "
+            f"no episode fills a window of {horizon} rows: all are truncated, and the longest has {int(data.episode_lengths.max())} transitions; "
             f"remove {horizon} from denoiser.horizons"
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class LossRecord:
 
 
 @contextmanager
-def recorded(description: str, gradient_steps: int, section: str) -> Iterator[LossRecord]:
+def recorded(description: str, gradient_steps: int, section: str) -> Generator[LossRecord]:
     """Show and record a training; a loss that is not finite becomes a `UserError` that names the params' section."""
     with track(description, gradient_steps, "steps") as advance:
         record = LossRecord(advance)
@@ -64,7 +64,7 @@ def provenance(layout: Layout, seed: int) -> dict[str, Any]:
     return {"dataset": dataset.get("id"), "sha256": dataset.get("sha256"), "seed": seed}
 
 
-def write_record(folder: ModelFolder, losses: list[float], metrics: dict[str, float | int | None], title: str) -> None:
+def write_record(folder: ModelFolder, losses: list[float], metrics: Mapping[str, float | int], title: str) -> None:
     """metrics.json and the loss curve beside a model; `loss` is the mean over the last tenth of the training."""
     tail = losses[-max(1, round(LAST_SHARE * len(losses))) :]
     write_json(folder.metrics, {"loss": sum(tail) / len(tail), **metrics})
