@@ -29,6 +29,7 @@ from atradiff.synthesis.synthesizer import Synthesizer
 Arm = Literal["atradiff", "agent", "rlpd"]
 ARMS: tuple[Arm, ...] = get_args(Arm)
 RLPD_OFFLINE_RATIO = 0.5
+EVALUATION_SEED = 0  # the same episodes for every run
 
 
 def params_of_arm(params: Params, arm: Arm) -> Params:
@@ -50,7 +51,7 @@ def build_trainer(params: Params, arm: Arm, seed: int, layout: Layout, device: s
     """The trainer of one run, before its first step."""
     params = params_of_arm(params, arm)
     environment = TaskEnvironment(params.task.environment)
-    evaluator = Evaluator(params.task.environment, params.online.evaluation_episodes, seed)
+    evaluator = Evaluator(params.task.environment, params.online.evaluation_episodes, EVALUATION_SEED)
     agent = SAC(environment.spec, params.agent, make_generator(seed, "agent"), device)
     replay, imagines = params.replay, params.replay.synthetic_ratio > 0
     split = load_split(layout, params) if imagines or replay.offline_ratio > 0 else None

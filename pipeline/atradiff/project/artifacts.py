@@ -19,6 +19,11 @@ from atradiff.synthesis.synthesizer import RewardArm, Synthesizer, learned_rewar
 SPLIT_SEED = 0
 
 
+def use_one_thread() -> None:
+    """Keep torch on one core: an agent's networks are small, and waiting for a second core costs more than it gives."""
+    torch.set_num_threads(1)
+
+
 def device() -> str:
     """The GPU where there is one."""
     return "cuda" if torch.cuda.is_available() else "cpu"
