@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import gymnasium as gym
+import minari
+import numpy as np
+import pytest
+from minari.data_collector import EpisodeBuffer
+
+import toys
+from atradiff.data.environment import TaskEnvironment
+from atradiff.errors import UserError
+from atradiff.params.presets import list_tasks, preset
+
+
+@pytest.mark.parametrize("task", list_tasks())
+def test_a_task_starts_and_ends_where_it_says(task: str) -> None:
+    config = preset(task).task.environment
+    environment = TaskEnvironment(config)
+    maze = environment.env.unwrapped.maze  # type: ignore[attr-defined]
+    for seed in range(3):
+        state, goal = environment.reset(seed)
+        start = maze.cell_rowcol_to_xy(np.asarray(config.reset_options["reset_cell"]))
+        end = maze.cell_rowcol_to_xy(np.asarray(config.reset_options["goal_cell"]))
+        assert np.abs(state[:2] - start).max() <= 0.25 * maze.maze_size_scaling
+        assert np.abs(goal - end).max() <= 0.25 * maze.maze_size_scaling
+    environment.close()
+
+
+def test_an_unknown_task_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match="choose one of pointmaze-umaze, pointmaze-medium, pointmaze-large"):
+        preset("pointmaze-tiny")
+
+
+def test_a_dataset_that_is_not_here_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    with pytest.raises(UserError, match="not on this machine"):
+        preset("mine/walk-v0")
+
+
+def own_dataset(name: str, lengths: list[int], env: gym.Env | None) -> None:
+    """A dataset of random walks in the toy environment."""
+    random = np.random.default_rng(0)
+    space = TaskEnvironment(toys.REACH).env
+    buffers = [
+        EpisodeBuffer(
+            observations={key: random.normal(size=(n + 1, 2)) for key in space.observation_space.spaces},  # type: ignore[attr-defined]
+            actions=random.uniform(-1, 1, size=(n, 2)).astype(np.float32),  # type: ignore[arg-type]
+            rewards=[0.0] * n,
+            terminations=[False] * n,
+            truncations=[False] * (n - 1) + [True],
+        )
+        for n in lengths
+    ]
+    minari.create_dataset_from_buffers(
+        name, buffers, env=env, observation_space=space.observation_space, action_space=space.action_space, algorithm_name="random"
+    )
+
+
+@pytest.mark.filterwarnings("ignore:`.*` is set to None:UserWarning", "ignore:env_spec is None:UserWarning")
+def test_a_dataset_of_ones_own_becomes_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    own_dataset("mine/Reach_2d-v0", [20, 40], TaskEnvironment(toys.REACH).env)
+    params = preset("mine/Reach_2d-v0")
+    assert params.task.name == "mine-reach-2d-v0"
+    assert params.task.dataset.id == "mine/Reach_2d-v0"
+    assert params.task.environment.id == "toys/Reach-v0"
+    assert params.task.environment.max_episode_steps == toys.REACH.max_episode_steps
+    assert params.denoiser.horizons == [16, 32]
+    assert not params.synthesis.prune.loops
+
+    own_dataset("mine/short-v0", [5, 7], TaskEnvironment(toys.REACH).env)
+    assert preset("mine/short-v0").denoiser.horizons == [8]
+
+    own_dataset("mine/nowhere-v0", [20], None)
+    with pytest.raises(UserError, match="names no environment"):
+        preset("mine/nowhere-v0")
