@@ -97,6 +97,17 @@ def test_an_adaptation_that_forgets_is_taken_back(
     assert [digest(model) for model in models] == before
 
 
+def test_an_adaptation_that_explodes_is_taken_back_too(
+    synthesizer: Synthesizer, offline: OfflineData, held_out: OfflineData, picked: list[Trajectory]
+) -> None:
+    models = [*synthesizer.bank.current.values(), synthesizer.estimator]
+    before = [digest(model) for model in models]
+    results = adapter(synthesizer, offline, held_out, replace(CONFIG, learning_rate=1e30)).adapt(picked, toys.generator())
+    assert all(r.rolled_back and r.loss_after == float("inf") for r in results)
+    assert [digest(model) for model in models] == before
+    assert not any(model.training for model in models)
+
+
 def test_rollback_is_to_the_last_good_state_and_not_to_the_original(
     synthesizer: Synthesizer, offline: OfflineData, held_out: OfflineData, picked: list[Trajectory]
 ) -> None:

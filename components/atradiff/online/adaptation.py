@@ -123,12 +123,19 @@ class Adapter:
             learning_rate=self.config.learning_rate,
             weight_decay=0.0,
         )
-        fit(model, sample, train, generator)
         with torch.no_grad():
-            loss_original, loss_after = held_out_loss(original), held_out_loss(model)
+            loss_original = held_out_loss(original)
+        try:
+            fit(model, sample, train, generator)
+        except FloatingPointError:  # the worst that an adaptation can do, and no reason to end the run
+            loss_after = float("inf")
+        else:
+            with torch.no_grad():
+                loss_after = held_out_loss(model)
         rolled_back = not loss_after <= loss_original * (1 + self.config.tolerance) + slack
         if rolled_back:
             model.load_state_dict(before)
+            model.eval()
         return Adapted(name, loss_original, loss_after, rolled_back)
 
     def _mix(
