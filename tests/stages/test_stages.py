@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import minari
+import numpy as np
+import pytest
+
+from atradiff.data.environment import TaskEnvironment
+from atradiff.data.store import read_store, stack_trajectories
+from atradiff.diffusion.checkpoint import load_checkpoint, load_denoiser
+from atradiff.errors import UserError
+from atradiff.params.schema import Params
+from atradiff.project.artifacts import load_split, load_synthesizer
+from atradiff.project.layout import Layout
+from atradiff.project.staleness import require_offline_stages
+from atradiff.stages import collect, convert, train_denoiser, train_length_estimator
+from projects import DATASET
+from toys import SPEC, generator, line_trajectory
+
+
+def copy_of(project: Layout, folder: Path) -> Layout:
+    shutil.copytree(project.root, folder / "copy", ignore=shutil.ignore_patterns("minari"))
+    return Layout(folder / "copy", project.task)
+
+
+def test_collect_records_what_the_dataset_is(project: Layout, params: Params) -> None:
+    record = json.loads(project.dataset.read_text())
+    dataset = minari.load_dataset(DATASET)
+    assert record["id"] == DATASET
+    assert record["transitions"] == dataset.total_steps == params.task.collect.transitions
+    assert record["episodes"] == dataset.total_episodes
+    assert record["recipe"]["seed"] == params.task.collect.seed
+    assert len(record["sha256"]) == 64
+
+
+def test_collect_leaves_a_dataset_that_is_there(project: Layout, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise AssertionError("collected again")
+
+    monkeypatch.setattr(collect, "collect_maze", forbidden)
+    layout = Layout(tmp_path, "again")
+    collect.run(params, layout)
+    assert layout.dataset.read_text() == project.dataset.read_text()
+
+
+def test_collect_refuses_a_dataset_of_another_recipe(project: Layout, params: Params, tmp_path: Path) -> None:
+    other = replace(params, task=replace(params.task, collect=replace(params.task.collect, seed=7)))
+    with pytest.raises(UserError, match=f"another seed than params.yaml says: delete it with `minari delete {DATASET}`"):
+        collect.run(other, Layout(tmp_path, "other"))
+
+
+def test_collect_says_what_to_do_where_nothing_can_be_collected(
+    project: Layout, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(dataset_id: str) -> None:
+        raise ConnectionError(dataset_id)
+
+    def of(dataset_id: str) -> Params:
+        return replace(params, task=replace(params.task, dataset=replace(params.task.dataset, id=dataset_id)))
+
+    monkeypatch.setattr(minari, "download_dataset", unreachable)
+    with pytest.raises(UserError, match="could not be downloaded"):
+        collect.run(of("D4RL/pointmaze/umaze-v2"), Layout(tmp_path, "remote"))
+    pendulum = of("local/pendulum-v0")
+    environment = replace(params.task.environment, id="Pendulum-v1", kwargs={}, reset_options={})
+    pendulum = replace(pendulum, task=replace(pendulum.task, environment=environment))
+    with pytest.raises(UserError, match="walks PointMaze only"):
+        collect.run(pendulum, Layout(tmp_path, "pendulum"))
+
+
+def test_convert_refuses_data_of_another_environment(project: Layout, params: Params, tmp_path: Path) -> None:
+    environment = replace(params.task.environment, id="Pendulum-v1", kwargs={}, reset_options={})
+    other = replace(params, task=replace(params.task, environment=environment))
+    with pytest.raises(UserError, match="but the environment Pendulum-v1 has"):
+        convert.run(other, Layout(tmp_path, "other"))
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_split_is_always_the_same_and_loses_nothing(project: Layout, params: Params) -> None:
+    kept, held_out = load_split(project, params)
+    again, _ = load_split(project, params)
+    assert np.array_equal(kept.states, again.states)
+    assert kept.num_transitions + held_out.num_transitions == read_store(project.store).num_transitions
+
+
+def test_training_twice_gives_the_same_bytes(project: Layout, params: Params, tmp_path: Path) -> None:
+    layout = copy_of(project, tmp_path)
+    train_denoiser.run(params, layout, 8)
+    train_length_estimator.run(params, layout)
+    for ours, theirs in ((layout.denoiser(8), project.denoiser(8)), (layout.length_estimator, project.length_estimator)):
+        for path in ("model", "metrics", "loss_curve"):
+            assert getattr(ours, path).read_bytes() == getattr(theirs, path).read_bytes(), path
+
+
+def test_a_model_says_where_it_comes_from(project: Layout) -> None:
+    record = json.loads(project.dataset.read_text())
+    for path, kind in ((project.denoiser(8).model, "denoiser"), (project.length_estimator.model, "length estimator")):
+        assert load_checkpoint(path, kind)["provenance"] == {"dataset": record["id"], "sha256": record["sha256"], "seed": 0}
+    assert load_denoiser(project.denoiser(16).model).horizon == 16
+
+
+def test_metrics_are_finite_numbers(project: Layout) -> None:
+    for folder in (project.denoiser(8), project.denoiser(16), project.length_estimator, project.reward_model):
+        metrics = json.loads(folder.metrics.read_text())
+        assert {"loss", "held_out_loss"} <= set(metrics)
+        assert all(np.isfinite(value) for value in metrics.values())
+        assert "<svg" in folder.loss_curve.read_text()
+
+
+def test_synthesis_is_measured_and_drawn(project: Layout) -> None:
+    metrics = json.loads(project.synthesis_metrics.read_text())
+    for name in ("one_step_error/8", "one_step_error/16", "one_step_error/real_step", "support/in_wall_share", "length/mae"):
+        assert np.isfinite(metrics[name]), name
+    assert "<svg" in project.synthesis_picture.read_text()
+
+
+@pytest.mark.parametrize("reward", ["generated", "learned", "oracle"])
+def test_the_synthesizer_is_put_together_from_the_stages(project: Layout, params: Params, reward: str) -> None:
+    params = replace(params, synthesis=replace(params.synthesis, reward=reward))
+    environment = TaskEnvironment(params.task.environment)
+    synthesizer = load_synthesizer(project, params, "cpu", environment)
+    state, task = environment.reset(0)
+    (imagined,) = synthesizer(state[None], task[None], generator())
+    assert synthesizer.bank.horizons == [8, 16]
+    assert (synthesizer.reward_arm is None) == (reward == "generated")
+    assert np.array_equal(imagined.trajectory.states[0], state)
+    environment.close()
+
+
+def test_the_oracle_needs_an_environment(project: Layout, params: Params) -> None:
+    with pytest.raises(UserError, match="needs the environment"):
+        load_synthesizer(project, replace(params, synthesis=replace(params.synthesis, reward="oracle")), "cpu")
+
+
+def test_a_loss_that_is_not_finite_is_told(project: Layout, params: Params, tmp_path: Path) -> None:
+    layout = copy_of(project, tmp_path)
+    train = replace(params.length_estimator.train, learning_rate=1e30, gradient_clip=1e30, gradient_steps=50)
+    with pytest.raises(UserError, match=r"length estimator: .*not finite.*length_estimator.train.learning_rate"):
+        train_length_estimator.run(replace(params, length_estimator=replace(params.length_estimator, train=train)), layout)
+
+
+def test_a_horizon_that_no_episode_fills_is_refused() -> None:
+    truncated = stack_trajectories([line_trajectory(5, terminated=False), line_trajectory(7, terminated=False)], SPEC)
+    train_denoiser.require_rows(truncated, 8)
+    with pytest.raises(UserError, match="the longest has 7 transitions; remove 9 from denoiser.horizons"):
+        train_denoiser.require_rows(truncated, 9)
+    train_denoiser.require_rows(stack_trajectories([line_trajectory(5, terminated=True)], SPEC), 64)
+
+
+def test_missing_stages_are_named_without_dvc(project: Layout, params: Params, tmp_path: Path) -> None:
+    layout = copy_of(project, tmp_path)
+    require_offline_stages(layout.root, params)
+    layout.denoiser(16).model.unlink()
+    layout.reward_model.model.unlink()
+    with pytest.raises(UserError, match=r"\(train_denoiser@16 missing\): run `dvc repro`"):
+        require_offline_stages(layout.root, params)
+    with pytest.raises(UserError, match=r"\(train_denoiser@16, train_reward_model missing\)"):
+        require_offline_stages(layout.root, replace(params, synthesis=replace(params.synthesis, reward="learned")))
+    require_offline_stages(layout.root, params, models=False)
+
+
+def test_offline_parameters_cannot_be_set_for_one_run(project: Layout, params: Params) -> None:
+    estimator = replace(params.length_estimator, train=replace(params.length_estimator.train, seed=1))
+    with pytest.raises(UserError, match="length_estimator cannot be set for one run"):
+        require_offline_stages(project.root, replace(params, length_estimator=estimator))
+    require_offline_stages(project.root, replace(params, agent=replace(params.agent, width=8)))
+    require_offline_stages(project.root, replace(params, denoiser=replace(params.denoiser, horizons=[8])))
+
+
