@@ -57,7 +57,7 @@ def use(task: Annotated[str, typer.Argument(help="A name that `atradiff tasks` l
     difference = "\n".join(lines) if before else ""
     console = Console()
     if difference:
-        console.print(Syntax(difference, "diff", theme="ansi_light", background_color="default"))
+        console.print(Syntax(difference, "diff", theme="ansi_light", background_color="default", word_wrap=True))
     console.print(f"{path} is {'unchanged' if before == after else 'written'}: task [bold]{task}[/]")
 
 
@@ -69,7 +69,7 @@ def show_params(overrides: SetOption = None) -> None:
     text = render_yaml(params)
     console = Console()
     if console.is_terminal:
-        console.print(Syntax(text, "yaml", theme="ansi_light", background_color="default"))
+        console.print(Syntax(text, "yaml", theme="ansi_light", background_color="default", word_wrap=True))
     else:
         typer.echo(text, nl=False)
 
