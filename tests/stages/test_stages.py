@@ -146,7 +146,7 @@ def test_a_loss_that_is_not_finite_is_told(project: Layout, params: Params, tmp_
 def test_a_horizon_that_no_episode_fills_is_refused() -> None:
     truncated = stack_trajectories([line_trajectory(5, terminated=False), line_trajectory(7, terminated=False)], SPEC)
     train_denoiser.require_rows(truncated, 8)
-    with pytest.raises(UserError, match="the longest has 7 transitions; remove 9 from denoiser.horizons"):
+    with pytest.raises(UserError, match=r"the longest has 7 transitions; remove 9 from denoiser.horizons"):
         train_denoiser.require_rows(truncated, 9)
     train_denoiser.require_rows(stack_trajectories([line_trajectory(5, terminated=True)], SPEC), 64)
 

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from atradiff import cli
+from atradiff.params.load import load_params
+from atradiff.params.presets import preset
+from projects import tiny_params, write_params
+
+HEAVY = ("torch", "prefect", "minari", "matplotlib", "pydantic", "gymnasium", "zarr", "numpy")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the program in this process; returns its exit code."""
+    monkeypatch.setattr(sys, "argv", ["atradiff", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0)
+
+
+def test_help_answers_at_once() -> None:
+    def seconds() -> float:
+        before = os.times()
+        subprocess.run([Path(sys.executable).parent / "atradiff", "--help"], check=True, capture_output=True)
+        after = os.times()
+        return after.children_user + after.children_system - before.children_user - before.children_system
+
+    assert min(seconds() for _ in range(3)) < 0.6
+    code = f"import sys, atradiff.cli; sys.exit(str([name for name in {HEAVY} if name in sys.modules] or 0))"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.stderr.strip() in ("", "0"), done.stderr
+
+
+def test_tasks_are_listed(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "tasks") == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("pointmaze-umaze", "pointmaze-medium", "pointmaze-large"))
+
+
+def test_use_writes_a_preset_and_shows_the_difference(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "use", "pointmaze-umaze") == 0
+    assert load_params(folder / "params.yaml") == preset("pointmaze-umaze")
+    capsys.readouterr()
+    (folder / "below").mkdir()
+    monkeypatch.chdir(folder / "below")
+    assert call(monkeypatch, "use", "pointmaze-medium") == 0
+    assert load_params(folder / "params.yaml") == preset("pointmaze-medium")
+    out = capsys.readouterr().out
+    assert "-  name: pointmaze-umaze" in out
+    assert "+  name: pointmaze-medium" in out
+    assert call(monkeypatch, "use", "pointmaze-medium") == 0
+    assert "unchanged" in capsys.readouterr().out
+
+
+def test_use_refuses_an_unknown_task_and_writes_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "use", "pointmaze-giant") == 2
+    assert capsys.readouterr().err.startswith("error: there is no task 'pointmaze-giant'")
+    assert not (folder / "params.yaml").exists()
+
+
+def test_shown_params_are_a_params_file(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    write_params(folder, tiny_params())
+    assert call(monkeypatch, "show-params", "--set", "agent.tau=0.5", "--set", "denoiser.horizons=[4, 8]") == 0
+    (folder / "shown.yaml").write_text(capsys.readouterr().out)
+    shown = load_params(folder / "shown.yaml")
+    assert shown == load_params(folder / "params.yaml", ["agent.tau=0.5", "denoiser.horizons=[4, 8]"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["show-params", "--set", "agent.tua=1"], "did you mean agent.tau?"),
+        (["train-denoiser", "--horizon", "9"], "horizon 9 is not in denoiser.horizons, [8, 16]"),
+        (["train-length-estimator"], "no Zarr store at"),
+        (["convert"], "'local/tiny/umaze-v0' is not on this machine"),
+    ],
+)
+def test_a_mistake_is_told_in_one_red_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(folder))
+    write_params(folder, tiny_params())
+    assert call(monkeypatch, *arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert told in err
+    assert err.count("\n") == 1
+
+
+def test_outside_of_a_project_the_way_in_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "convert") == 2
+    assert "write one here with `atradiff use pointmaze-umaze`" in capsys.readouterr().err
