@@ -15,7 +15,9 @@ from atradiff.diffusion.backbone import NetworkConfig
 from atradiff.diffusion.denoiser import Denoiser, NoiseConfig, train_denoiser
 from atradiff.diffusion.preconditioner import PreconditionerConfig
 from atradiff.diffusion.training import TrainConfig, fit
+from atradiff.project.layout import Layout
 from atradiff.synthesis.length_estimator import EstimatorNetworkConfig, LengthEstimator, States
+from projects import online_params, tiny_params, train_models, write_params
 
 torch.set_num_threads(1)
 settings.register_profile("tests", deadline=None, derandomize=True, database=None)
@@ -69,3 +71,15 @@ def trained_estimator(offline: OfflineData, normalizer: Normalizer) -> LengthEst
 @pytest.fixture
 def reach() -> TaskEnvironment:
     return TaskEnvironment(toys.REACH)
+
+
+@pytest.fixture(scope="session")
+def online_project(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """A project folder with all that an online run needs. Runs may be added to it, its data is read only."""
+    root = tmp_path_factory.mktemp("online")
+    layout = write_params(root, online_params())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINARI_DATASETS_PATH", str(root / "minari"))
+        train_models(tiny_params(), layout)  # collected in longer episodes than the run has
+    torch.use_deterministic_algorithms(False)  # training stages switch them on for their process
+    return layout

@@ -33,6 +33,40 @@ def tiny_params() -> Params:
     )
 
 
+def online_params() -> Params:
+    """The same with an online run of a moment: two rounds, an adaptation in each, short episodes."""
+    p = tiny_params()
+    return replace(
+        p,
+        task=replace(p.task, environment=replace(p.task.environment, max_episode_steps=12)),
+        synthesis=replace(p.synthesis, batch_size=2),
+        replay=replace(p.replay, synthetic_ratio=0.5),
+        agent=replace(p.agent, width=16, depth=1, batch_size=8, utd_ratio=2),
+        adaptation=replace(p.adaptation, adapt_every=20, gradient_steps=1, batch_size=4),
+        online=replace(
+            p.online,
+            env_steps=60,
+            evaluate_every=20,
+            evaluation_episodes=2,
+            warm_start_gradient_steps=2,
+            warm_start_trajectories=4,
+            update_after_env_steps=5,
+            keep_checkpoints=2,
+        ),
+    )
+
+
+def train_models(params: Params, layout: Layout) -> None:
+    """The stages that an online run needs."""
+    from atradiff.stages import collect, convert, train_denoiser, train_length_estimator
+
+    collect.run(params, layout)
+    convert.run(params, layout)
+    for horizon in params.denoiser.horizons:
+        train_denoiser.run(params, layout, horizon)
+    train_length_estimator.run(params, layout)
+
+
 def write_params(root: Path, params: Params) -> Layout:
     """Write params.yaml into `root`."""
     (root / PARAMS_FILE).write_text(render_yaml(params))

@@ -67,16 +67,18 @@ def run(
     from atradiff.flows.online import run_flow
     from atradiff.flows.online_run import OnlineRun
     from atradiff.flows.server import ApiServer
-    from atradiff.project.artifacts import device
+    from atradiff.project.artifacts import device, use_one_thread
     from atradiff.reporting.progress import RunProgress
     from atradiff.reporting.tables import evaluations_table
 
     console = Console()
+    use_one_thread()
     with ApiServer() as server:
-        if resume:
-            online_run = OnlineRun.resume(path, env_steps, layout, device())
-        else:
-            online_run = OnlineRun.begin(params, arm.value, seed, path, layout, device())
+        online_run = (
+            OnlineRun.resume(path, env_steps, layout, device())
+            if resume
+            else OnlineRun.begin(params, arm.value, seed, path, layout, device())
+        )
         done, steps = online_run.trainer.env_steps, online_run.params.online.env_steps
         console.print(f"[bold]{path.name}[/]: {arm}, seed {online_run.seed}, env steps {done:,} to {steps:,}", highlight=False)
         server.connect()

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from atradiff.data.store import read_store
+from atradiff.errors import UserError
+from atradiff.flows.assemble import build_trainer, params_of_arm
+from atradiff.online.importance import ImportanceName
+from atradiff.project.layout import Layout
+from projects import online_params
+
+
+def test_atradiff_has_imagination_and_no_offline_transitions(online_project: Layout) -> None:
+    trainer = build_trainer(online_params(), "atradiff", 0, online_project, "cpu")
+    assert trainer.imagination is not None
+    assert trainer.imagination.synthesizer.bank.horizons == [8, 16]
+    assert trainer.replay.offline is None
+
+
+def test_agent_needs_nothing_from_the_offline_stages(tmp_path_factory: pytest.TempPathFactory) -> None:
+    trainer = build_trainer(online_params(), "agent", 0, Layout(tmp_path_factory.mktemp("empty"), "tiny"), "cpu")
+    assert trainer.imagination is None
+    assert trainer.replay.offline is None
+
+
+def test_rlpd_learns_half_from_all_offline_transitions_and_imagines_nothing(online_project: Layout) -> None:
+    trainer = build_trainer(online_params(), "rlpd", 0, online_project, "cpu")
+    assert trainer.imagination is None
+    assert trainer.replay.config.offline_ratio == 0.5
+    assert trainer.replay.offline is not None
+    assert len(trainer.replay.offline) == read_store(online_project.store).num_transitions
+
+
+def test_no_synthetic_share_is_the_plain_agent_whatever_else_is_set() -> None:
+    params = online_params()
+    without = replace(params, replay=replace(params.replay, synthetic_ratio=0.0, offline_ratio=0.3))
+    assert params_of_arm(without, "atradiff") == params_of_arm(params, "agent")
+
+
+def test_arms_differ_in_replay_and_adaptation_only() -> None:
+    params = online_params()
+    for arm in ("atradiff", "agent", "rlpd"):
+        theirs = params_of_arm(params, arm)
+        assert replace(theirs, replay=params.replay, adaptation=params.adaptation) == params
+
+
+@pytest.mark.parametrize("importance", ["td_error", "reward", "curiosity", "uniform"])
+def test_every_importance_scores_a_real_episode(online_project: Layout, importance: ImportanceName) -> None:
+    params = online_params()
+    params = replace(params, adaptation=replace(params.adaptation, importance=importance))
+    trainer = build_trainer(params, "atradiff", 0, online_project, "cpu")
+    assert trainer.imagination is not None
+    episode = read_store(online_project.store).trajectory(0)
+    score = trainer.imagination.importance(episode, trainer.generators["adapt"])
+    assert score == score  # a number, not NaN
+
+
+def test_data_of_another_environment_is_refused(online_project: Layout) -> None:
+    params = online_params()
+    environment = replace(params.task.environment, id="Pendulum-v1", kwargs={}, reset_options={}, achieved_goal=())
+    with pytest.raises(UserError, match=r"has \(state, action, task\) sizes \(4, 2, 2\), but the environment Pendulum-v1 has \(3, 1, 0\)"):
+        build_trainer(replace(params, task=replace(params.task, environment=environment)), "atradiff", 0, online_project, "cpu")
