@@ -65,7 +65,8 @@ class Adapter:
         self.config = config
         self._offline = offline
         self._normalizer = synthesizer.estimator.normalizer
-        self._windows = {h: Windows(offline, h, self._normalizer) for h in synthesizer.bank.horizons}
+        self._device = next(iter(synthesizer.bank.current.values())).gaussian.variance.device
+        self._windows = {h: Windows(offline, h, self._normalizer, self._device) for h in synthesizer.bank.horizons}
         self._states = States(offline, self._normalizer)
         self._original_estimator = copy.deepcopy(synthesizer.estimator)
         self._held_out = held_out
@@ -76,7 +77,7 @@ class Adapter:
         data = stack_trajectories(picked, self._normalizer.spec)
         results: list[Adapted] = []
         for horizon, denoiser in self.synthesizer.bank.current.items():
-            fresh, offline = Windows(data, horizon, self._normalizer), self._windows[horizon]
+            fresh, offline = Windows(data, horizon, self._normalizer, self._device), self._windows[horizon]
             held_out = self._held_out_windows(horizon)
             results.append(
                 self._adapt_model(
@@ -147,7 +148,7 @@ class Adapter:
 
     def _held_out_windows(self, horizon: int) -> WindowBatch:
         generator = torch.Generator().manual_seed(self._held_out_seed)
-        return Windows(self._held_out, horizon, self._normalizer).sample(HELD_OUT_BATCH, generator)
+        return Windows(self._held_out, horizon, self._normalizer, self._device).sample(HELD_OUT_BATCH, generator)
 
     def _denoising_loss(self, denoiser: Denoiser, batch: WindowBatch) -> float:
         """The loss on held-out windows at fixed noise, so that two models can be compared."""

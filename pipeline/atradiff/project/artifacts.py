@@ -35,19 +35,22 @@ def load_split(layout: Layout, params: Params) -> tuple[OfflineData, OfflineData
 
 
 def load_synthesizer(layout: Layout, params: Params, device: str, environment: TaskEnvironment | None = None) -> Synthesizer:
-    """All denoisers of the task with the length estimator and the reward arm; `environment` serves the oracle arm only."""
+    """All denoisers of the task on `device`, with the length estimator and the reward arm, which are small and stay on the CPU.
+
+    `environment` serves the oracle arm only.
+    """
     bank = DenoiserBank([load_denoiser(layout.denoiser(horizon).model, device) for horizon in params.denoiser.horizons])
-    estimator, distances = load_length_estimator(layout.length_estimator.model, device)
+    estimator, distances = load_length_estimator(layout.length_estimator.model)
     epsilon = loop_epsilon(distances, params.synthesis.prune.epsilon_quantile)
-    return Synthesizer(bank, estimator, params.synthesis, epsilon, _reward_arm(layout, params, device, environment))
+    return Synthesizer(bank, estimator, params.synthesis, epsilon, _reward_arm(layout, params, environment))
 
 
-def _reward_arm(layout: Layout, params: Params, device: str, environment: TaskEnvironment | None) -> RewardArm | None:
+def _reward_arm(layout: Layout, params: Params, environment: TaskEnvironment | None) -> RewardArm | None:
     match params.synthesis.reward:
         case "generated":
             return None
         case "learned":
-            return learned_rewards(load_reward_model(layout.reward_model.model, device))
+            return learned_rewards(load_reward_model(layout.reward_model.model))
         case "oracle":
             if environment is None:
                 raise UserError("synthesis.reward is oracle, which needs the environment, and there is none here: use generated or learned")
