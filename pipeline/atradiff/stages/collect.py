@@ -21,7 +21,7 @@ def run(params: Params, layout: Layout) -> None:
     dataset_id = task.dataset.id
     if dataset_id not in minari.list_local_datasets():
         if dataset_id.startswith(LOCAL):
-            with track(f"collect {dataset_id}", task.collect.transitions, "transitions") as advance:
+            with track(f"collect {dataset_id}", task.collect.transitions) as advance:
                 collect_maze(dataset_id, task.environment, task.collect, advance)
         else:
             download_dataset(dataset_id)

@@ -13,7 +13,7 @@ from atradiff.stages.progress import track
 def run(params: Params, layout: Layout) -> None:
     """Write store.zarr."""
     dataset = open_dataset(params.task.dataset.id)
-    with track(f"convert {params.task.dataset.id}", int(dataset.total_episodes), "episodes") as advance:
+    with track(f"convert {params.task.dataset.id}", int(dataset.total_episodes)) as advance:
         data = convert(dataset, advance)
     environment = TaskEnvironment(params.task.environment)
     environment.require_fit(data.spec, f"dataset {params.task.dataset.id!r}")

@@ -21,7 +21,7 @@ DRAWN = 24
 
 def run(params: Params, layout: Layout) -> None:
     """Write metrics.json and a picture of imagined trajectories beside real ones from the same states."""
-    with track("evaluate synthesis", 3, "parts") as advance:
+    with track("evaluate synthesis", 3) as advance:
         kept, held_out = load_split(layout, params)
         environment = TaskEnvironment(params.task.environment)
         synthesizer = load_synthesizer(layout, params, device(), environment)

@@ -9,29 +9,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 Advance = Callable[..., None]
-"""`advance(done, note="")`: how many units are done, and a word about them."""
+"""`advance(done, note="")`: how many are done, and a word about them."""
 
 
 class RateColumn(ProgressColumn):
-    """Units in a second, over the whole bar."""
-
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self._unit = unit
+    """Units in a second: lately, or over the whole bar once it is full."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f} {self._unit}/s" if speed else "", style="progress.data.speed")
+        return Text(f"{speed:,.0f}/s" if speed else "", style="progress.data.speed")
 
 
 @contextmanager
-def track(description: str, total: int, unit: str) -> Generator[Advance]:
+def track(description: str, total: int) -> Generator[Advance]:
     """A bar with the count, the rate, the time spent and the time left."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        RateColumn(unit),
+        RateColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),

@@ -41,7 +41,7 @@ class LossRecord:
 @contextmanager
 def recorded(description: str, gradient_steps: int, section: str) -> Generator[LossRecord]:
     """Show and record a training; a loss that is not finite becomes a `UserError` that names the params' section."""
-    with track(description, gradient_steps, "steps") as advance:
+    with track(description, gradient_steps) as advance:
         record = LossRecord(advance)
         try:
             yield record
