@@ -51,6 +51,7 @@ def run(
         raise UserError("--set and --resume exclude each other: a resumed run keeps the settings in its params.yaml")
     steps = [f"online.env_steps={env_steps}"] if env_steps is not None else []
     params, layout = project([*(overrides or []), *steps])
+    run_dir = run_dir.resolve() if run_dir is not None else None
     if resume:
         path = run_dir or newest_run_path(layout.root, params.task.name, arm.value, seed)
         folder = RunFolder.open(path)

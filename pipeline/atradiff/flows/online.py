@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
+from pathlib import Path
 
-from prefect import flow, tags, task
+from prefect import flow, get_client, tags, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import StateType
 from prefect.logging.handlers import PrefectConsoleHandler
+from prefect.states import Crashed
 from rich.console import Console
 
 from atradiff.flows.online_run import OnlineRun
@@ -25,6 +29,7 @@ def run_flow(run: OnlineRun, progress: RunProgress) -> None:
     look through it.
     """
     _log_beside_the_bar(progress.console)
+    _close_killed(run.folder.path)
 
     @task(cache_policy=NO_CACHE, persist_result=False)
     def do(phase: Phase) -> None:
@@ -45,6 +50,15 @@ def run_flow(run: OnlineRun, progress: RunProgress) -> None:
 
     with tags(run.params.task.name, run.arm, f"seed-{run.seed}"):
         atradiff_online(run.params.task.name, run.arm, run.seed, run.params.online.env_steps, str(run.folder.path))
+
+
+def _close_killed(folder: Path) -> None:
+    """A flow run that was killed stays Running at the server; one that is resumed is not running any more."""
+    running = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
+    with get_client(sync_client=True) as client:
+        for flow_run in client.read_flow_runs(flow_run_filter=FlowRunFilter(state=running)):
+            if flow_run.parameters.get("run_folder") == str(folder):
+                client.set_flow_run_state(flow_run.id, Crashed(message="killed, and resumed later"), force=True)
 
 
 def _show(run: OnlineRun) -> None:

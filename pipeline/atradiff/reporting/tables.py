@@ -22,7 +22,7 @@ def evaluations_table(rows: Sequence[Row]) -> Table:
             number(row["gradient_steps"]),
             number(row["synthesis/trajectories"]),
             number(row["replay/synthetic_share"], "{:.1%}"),
-            number(row["time/seconds"], "{:.1f}"),
+            number(row["time/seconds"], "{:,.1f}"),
         )
     return table
 

@@ -1,0 +1,150 @@
+"""The online commands as a user meets them; one run goes through a real Prefect server of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from atradiff import cli
+from atradiff.flows.run_folder import RunFolder
+from atradiff.project.layout import Layout
+from projects import online_params, write_params
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the program in this process; returns its exit code."""
+    monkeypatch.setattr(sys, "argv", ["atradiff", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0)
+
+
+@pytest.fixture
+def inside(online_project: Layout, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(online_project.root)
+    return online_project.root
+
+
+@pytest.fixture(scope="module")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("prefect") / "home"
+
+
+def program(root: Path, prefect_home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The program in a process of its own, with a fresh Prefect and no server to be found."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    environment |= {"PREFECT_HOME": str(prefect_home), "PREFECT_SERVER_API_PORT": "9", "COLUMNS": "120"}
+    command = [str(Path(sys.executable).parent / "atradiff"), *arguments]
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def run(online_project: Layout, prefect_home: Path) -> RunFolder:
+    """A run by the command, in runs/tiny-atradiff-seed3."""
+    done = program(online_project.root, prefect_home, "online", "run", "--seed", "3", "--set", "replay.n_step=3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "60 env steps: success" in done.stdout
+    assert "report: " in done.stdout
+    folder = RunFolder.open(online_project.root / "runs" / "tiny-atradiff-seed3")
+    assert folder.params().replay.n_step == 3
+    return folder
+
+
+def test_the_flow_is_to_be_seen_in_prefect(run: RunFolder, prefect_home: Path) -> None:
+    with sqlite3.connect(prefect_home / "prefect.db") as database:
+        tasks = {name for (name,) in database.execute("select name from task_run where state_name = 'Completed'")}
+        flows = database.execute("select name, state_name, tags from flow_run").fetchall()
+        artifacts = set(database.execute("select key, type from artifact"))
+    assert [(name, state, sorted(json.loads(tags))) for name, state, tags in flows] == [
+        ("tiny-atradiff-seed3", "Completed", ["atradiff", "seed-3", "tiny"])
+    ]
+    assert {"warm-start to 0", "collect-and-update to 20", "adapt to 40", "evaluate to 60", "checkpoint to 60"} <= tasks
+    name = "tiny-atradiff-seed3"
+    assert artifacts == {
+        (f"{name}-progress", "progress"),
+        (f"{name}-evaluations", "table"),
+        (f"{name}-learning-curve", "markdown"),
+        (f"{name}-imagined", "markdown"),
+    }
+
+
+def test_the_run_is_listed_shown_and_compared(
+    run: RunFolder, inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "online", "list", "--json") == 0
+    assert run.name in [row["run"] for row in json.loads(capsys.readouterr().out)]
+    assert call(monkeypatch, "online", "show", run.name, "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["metrics"] == run.metrics()
+    assert shown["summary"]["env_steps"] == 60
+    assert call(monkeypatch, "online", "show", str(run.path)) == 0
+    assert "gradient steps" in capsys.readouterr().out
+    assert call(monkeypatch, "online", "compare", run.name, str(run.path), "--json", "--out", "both.png") == 0
+    assert [row["seed"] for row in json.loads(capsys.readouterr().out)] == [3, 3]
+    assert (inside / "both.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_imagine_draws_a_picture(inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "imagine", "--count", "3", "--out", "three.svg") == 0
+    assert "3 imagined trajectories" in capsys.readouterr().out
+    assert (inside / "three.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "--run-dir", "."], " exists: go on with it by --resume, or choose another with --run-dir"),
+        (["run", "--seed", "77", "--resume"], "no run of tiny, arm atradiff, seed 77"),
+        (["run", "--resume", "--run-dir", "nowhere"], "nowhere is no run folder"),
+        (["run", "--resume", "--set", "agent.tau=1"], "--set and --resume exclude each other"),
+        (["run", "--set", "denoiser.horizons=[8, 12]"], "denoiser cannot be set for one run, as the offline stages read it"),
+        (["run", "--set", "task.name=other"], "task.name"),
+        (["run", "--arm", "rlpd", "--set", "task.dataset.held_out_share=0.5"], "task.dataset cannot be set for one run"),
+        (["run", "--set", "replay.sinthetic_ratio=0"], "did you mean replay.synthetic_ratio?"),
+        (["show", "nowhere"], "is no run folder"),
+        (["compare", "nowhere"], "is no run folder"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_and_starts_nothing(
+    inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    before = sorted(inside.glob("runs/*"))
+    assert call(monkeypatch, "online", *arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert told in err
+    assert err.count("\n") == 1
+    assert sorted(inside.glob("runs/*")) == before
+
+
+def test_without_the_offline_stages_the_run_says_which_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_params(tmp_path, online_params())
+    assert call(monkeypatch, "online", "run") == 2
+    err = capsys.readouterr().err
+    assert "collect, convert, train_denoiser@8, train_denoiser@16, train_length_estimator missing" in err
+    assert "run `dvc repro`" in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_picture_of_an_unknown_kind_is_refused(inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "imagine", "--out", "picture.gif") == 2
+    assert "must end in .png or .svg" in capsys.readouterr().err
+
+
+def test_a_server_that_does_not_answer_is_named(inside: Path, prefect_home: Path) -> None:
+    environment = {**os.environ, "PREFECT_HOME": str(prefect_home), "PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    command = [str(Path(sys.executable).parent / "atradiff"), "online", "run", "--arm", "agent", "--run-dir", "unreached"]
+    done = subprocess.run(command, cwd=inside, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no Prefect server answers at PREFECT_API_URL http://127.0.0.1:9/api" in done.stderr
+    assert not (inside / "unreached").exists()

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from atradiff.online.adaptation import Adapted
+from atradiff.reporting.progress import RunProgress
+from atradiff.reporting.report import inline_image, pruned_rows, time_parts, write_report
+from atradiff.reporting.summary import number, summarize
+from atradiff.reporting.tables import evaluations_table, runs_table
+from atradiff.synthesis.prune import Pruned
+from atradiff.synthesis.synthesizer import Imagined
+from atradiff.trajectory import Trajectory
+
+ABOUT = {
+    "task": "maze",
+    "arm": "atradiff",
+    "seed": 0,
+    "versions": {"python": "3"},
+    "dataset": "local/x-v0",
+    "data_sha256": "ab" * 32,
+    "git_commit": None,
+}
+
+
+def row(env_steps: int, success: float | None, seconds: float = 10.0) -> dict[str, Any]:
+    timers = {f"time/{name}_seconds": 1.0 for name in ("env", "update", "synthesis", "adapt", "evaluate")}
+    counts = {"gradient_steps": 5, "synthesis/trajectories": 2, "synthesis/mean_length": 7.5, "replay/synthetic_share": 0.5}
+    evaluated = {"eval/success_rate": success, "eval/return": 1.0, "eval/length": 30.0}
+    return {"env_steps": env_steps, **evaluated, **counts, "time/seconds": seconds, **timers}
+
+
+def imagined() -> Imagined:
+    trajectory = Trajectory(np.zeros((5, 2), np.float32), np.zeros((4, 1), np.float32), np.zeros(4, np.float32), np.zeros(0, np.float32), True, False)
+    return Imagined(trajectory, 16, 6.0, Pruned(np.arange(5), cut=8, loops=2, trimmed=1), np.zeros((16, 2), np.float32))
+
+
+def test_a_summary_finds_the_first_good_evaluation_and_the_area() -> None:
+    summary = summarize("run", ABOUT, [row(0, 0.0), row(100, 0.5), row(300, 0.9), row(400, 0.8)])
+    assert summary["first_solved"] == 300
+    assert summary["final_success"] == 0.8
+    assert summary["mean_success"] == pytest.approx((25 + 140 + 85) / 400)
+    assert summary["synthesis_share"] == pytest.approx(0.1)
+
+
+def test_a_summary_invents_nothing() -> None:
+    unknown = summarize("run", ABOUT, [])
+    assert (unknown["first_solved"], unknown["mean_success"], unknown["final_success"], unknown["seconds"]) == (None,) * 4
+    without_success = summarize("run", ABOUT, [row(0, None), row(100, None)])
+    assert (without_success["first_solved"], without_success["mean_success"], without_success["final_return"]) == (None, None, 1.0)
+
+
+def test_tables_fit_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row(0, None), row(1_000_000, 1.0, 100_000.0)]
+    console = Console(width=80)
+    console.print(evaluations_table(rows))
+    console.print(runs_table([summarize("pointmaze-medium-atradiff-seed0-12", ABOUT, rows), summarize("empty", ABOUT, [])]))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("1,000,000" in line and "100%" in line and "100,000.0" in line for line in lines)
+    assert any("1,000,000" in line and "100,000 s" in line for line in lines)
+
+
+def test_a_missing_number_is_a_dash() -> None:
+    assert (number(None), number(1234.5), number(0.25, "{:.0%}")) == ("-", "1,234", "25%")
+
+
+def test_parts_of_a_bar_are_all_of_it() -> None:
+    for parts in (pruned_rows([imagined(), imagined()]), time_parts(row(0, 1.0))):
+        assert sum(part.share for part in parts) == pytest.approx(1.0)
+        assert len({part.colour for part in parts}) == len(parts)
+    assert [part.value for part in pruned_rows([imagined()])] == ["5 rows", "8 rows", "2 rows", "1 rows"]
+    assert time_parts(row(0, 1.0))[-1].value == "5.0 s"
+    assert pruned_rows([]) == []
+
+
+def test_a_report_is_whole_and_escapes_what_it_shows(tmp_path: Path) -> None:
+    (tmp_path / "p.svg").write_text("<svg/>")
+    write_report(
+        tmp_path / "report.html",
+        name="a<b>",
+        about=ABOUT,
+        params_yaml="x: <script>",
+        rows=[row(0, 0.0), row(100, 1.0)],
+        pictures=[tmp_path / "p.svg"],
+        imagined=[imagined()],
+        adaptations=[Adapted("denoiser 16", 0.0, 0.1, True), Adapted("length estimator", 0.2, 0.1, False)],
+    )
+    html = (tmp_path / "report.html").read_text()
+    assert "<h1>a&lt;b&gt;</h1>" in html
+    assert "<script" not in html
+    assert inline_image(tmp_path / "p.svg") in html
+    assert "rolled back" in html
+    assert "-50.0%" in html
+
+
+def test_a_report_of_a_run_that_barely_began(tmp_path: Path) -> None:
+    write_report(tmp_path / "r.html", name="a", about=ABOUT, params_yaml="", rows=[], pictures=[], imagined=[], adaptations=[])
+    assert "never" not in (tmp_path / "r.html").read_text()
+
+
+def test_progress_leaves_a_line_for_each_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
+    with RunProgress(Console(width=100), env_steps=200, done=0) as progress:
+        progress.phase("evaluate")
+        progress.step(100)
+        progress.evaluated(row(100, 0.5))
+        progress.evaluated(row(200, None))
+    out = capsys.readouterr().out
+    assert "100 env steps: success 50%, 10 s" in out
+    assert "200 env steps: return 1.00, 10 s" in out
