@@ -21,7 +21,7 @@ class TrainConfig:
     """How long and how fast a model is trained."""
 
     gradient_steps: Annotated[int, Ge(1), Doc("Gradient steps of training.")] = 1_500
-    batch_size: Annotated[int, Ge(1), Doc("Windows (or states) in a batch.")] = 256
+    batch_size: Annotated[int, Ge(1), Doc("Windows (or states) in a batch.")] = 128
     learning_rate: Annotated[float, Gt(0), Doc("Peak learning rate of AdamW.")] = 1e-3
     weight_decay: Annotated[float, Ge(0), Doc("Weight decay of AdamW.")] = 1e-4
     warmup_share: Annotated[float, Ge(0), Lt(1), Doc("Share of the steps in which the rate rises; then it falls as a cosine.")] = 0.05

@@ -56,7 +56,7 @@ class LengthEstimatorParams:
     """The length estimator, its own DVC stage."""
 
     network: EstimatorNetworkConfig = field(default_factory=EstimatorNetworkConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(gradient_steps=3_000, batch_size=256))
 
 
 @dataclass(frozen=True)
