@@ -24,10 +24,14 @@ lint: setup
 	.venv/bin/pyright
 	.venv/bin/lint-imports
 
+# Each run keeps to one core, so the two arms run side by side; the second starts when the first one's server is up.
 demo: setup
 	.venv/bin/dvc repro
-	rm -rf $(DEMO)
-	.venv/bin/atradiff online run --arm atradiff --seed $(SEED) --run-dir $(DEMO)/atradiff
-	.venv/bin/atradiff online run --arm agent --seed $(SEED) --run-dir $(DEMO)/agent
+	rm -rf $(DEMO) && mkdir -p $(DEMO)
+	(sleep 20; exec .venv/bin/atradiff online run --arm agent --seed $(SEED) --run-dir $(DEMO)/agent > $(DEMO)/agent.log 2>&1) & agent=$$!; \
+	trap 'kill $$agent 2> /dev/null' INT TERM; \
+	.venv/bin/atradiff online run --arm atradiff --seed $(SEED) --run-dir $(DEMO)/atradiff || { kill $$agent; exit 1; }; \
+	echo "waiting for the plain agent, see $(DEMO)/agent.log"; \
+	wait $$agent || { cat $(DEMO)/agent.log; exit 1; }
 	.venv/bin/atradiff online compare $(DEMO)/atradiff $(DEMO)/agent --out $(DEMO)/comparison.png
 	@echo "Report: $(DEMO)/atradiff/report.html   Picture: $(DEMO)/comparison.png"
