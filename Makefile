@@ -11,15 +11,23 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 setup: .venv/.installed
 
+# A recent pip without byte-compiling ahead installs in a third of the time.
+PIP_INSTALL := .venv/bin/python -m pip install --disable-pip-version-check --quiet --no-compile
+
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
+	$(PIP_INSTALL) pip==26.2
+	$(PIP_INSTALL) -c constraints.txt -e .
 	touch $@
 
-test: setup
+.venv/.developing: .venv/.installed
+	$(PIP_INSTALL) -c constraints.txt -e '.[dev]'
+	touch $@
+
+test: .venv/.developing
 	.venv/bin/pytest -q
 
-lint: setup
+lint: .venv/.developing
 	.venv/bin/ruff check components pipeline tests
 	.venv/bin/pyright
 	.venv/bin/lint-imports
