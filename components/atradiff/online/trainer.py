@@ -32,7 +32,7 @@ KEPT_FOR_PICTURES = 32
 class OnlineConfig:
     """The online run: its budget and its rhythm."""
 
-    env_steps: Annotated[int, Ge(1), Doc("Real environment steps of the run.")] = 5_000
+    env_steps: Annotated[int, Ge(1), Doc("Real environment steps of the run.")] = 4_000
     evaluate_every: Annotated[int, Ge(1), Doc("Env steps between evaluations; a checkpoint follows each.")] = 1_000
     evaluation_episodes: Annotated[int, Ge(1), Doc("Episodes of one evaluation, with fixed seeds.")] = 10
     warm_start_gradient_steps: Annotated[int, Ge(0), Doc("Gradient steps on imagination (or, for rlpd, on offline data) before the first env step.")] = 4_000
