@@ -13,7 +13,7 @@ from gymnasium import spaces
 from typing_extensions import Doc
 
 from atradiff.errors import UserError
-from atradiff.trajectory import Array, BoolArray, Spec, join_task
+from atradiff.trajectory import Array, BoolArray, Spec
 
 SUCCESS_KEYS = ("success", "is_success")
 
@@ -142,8 +142,3 @@ class Oracle:
         rewards = np.asarray(self._env.compute_reward(achieved, desired, {}), np.float32)
         terminated = [bool(self._env.compute_terminated(a, d, {})) for a, d in zip(achieved, desired, strict=True)]
         return rewards, np.asarray(terminated)
-
-
-def observe(state: Array, task: Array) -> Array:
-    """The flat observation `[O + K]` an agent sees."""
-    return join_task(state, task)
