@@ -1,9 +1,10 @@
 # make setup   .venv with .venv/bin/atradiff
 # make test    the tests, warnings as errors
 # make lint    style, types and the direction of imports
-# make demo    offline stages, then ATraDiff and the plain agent online on the same budget (SEED=0)
+# make demo    offline stages, then ATraDiff and the plain agent online on the same budget (SEED=0 ENV_STEPS=3000)
 PYTHON ?= python3
 SEED ?= 0
+ENV_STEPS ?= 3000
 DEMO := runs/demo-seed$(SEED)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -36,9 +37,9 @@ lint: .venv/.developing
 demo: setup
 	.venv/bin/dvc repro
 	rm -rf $(DEMO) && mkdir -p $(DEMO)
-	(sleep 20; exec .venv/bin/atradiff online run --arm agent --seed $(SEED) --run-dir $(DEMO)/agent > $(DEMO)/agent.log 2>&1) & agent=$$!; \
+	(sleep 20; exec .venv/bin/atradiff online run --arm agent --seed $(SEED) --env-steps $(ENV_STEPS) --run-dir $(DEMO)/agent > $(DEMO)/agent.log 2>&1) & agent=$$!; \
 	trap 'kill $$agent 2> /dev/null' INT TERM; \
-	.venv/bin/atradiff online run --arm atradiff --seed $(SEED) --run-dir $(DEMO)/atradiff || { kill $$agent; exit 1; }; \
+	.venv/bin/atradiff online run --arm atradiff --seed $(SEED) --env-steps $(ENV_STEPS) --run-dir $(DEMO)/atradiff || { kill $$agent; exit 1; }; \
 	echo "waiting for the plain agent, see $(DEMO)/agent.log"; \
 	wait $$agent || { cat $(DEMO)/agent.log; exit 1; }
 	.venv/bin/atradiff online compare $(DEMO)/atradiff $(DEMO)/agent --out $(DEMO)/comparison.png
