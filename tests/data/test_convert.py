@@ -15,7 +15,7 @@ from minari import MinariDataset
 from minari.data_collector import EpisodeBuffer
 
 import toys
-from atradiff.data.convert import convert, dataset_fingerprint, open_dataset
+from atradiff.data.convert import convert, dataset_fingerprint, draw_episodes, open_dataset
 from atradiff.errors import UserError
 
 # Minari asks for an author, a permalink and the like; a toy has none.
@@ -81,6 +81,18 @@ def test_a_goal_that_changes_splits_the_episode(make: Make) -> None:
     first, second = data.trajectories()
     assert np.allclose(first.states[-1], second.states[0])
     assert second.rewards.tolist() == [0, 0, 0, 1]
+
+
+def test_a_share_of_the_episodes(make: Make) -> None:
+    """Smaller shares are parts of larger ones, the whole is everything in order, and two episodes are the least."""
+    dataset = make([episode(n + 1) for n in range(20)])
+    drawn = {share: draw_episodes(dataset, share).tolist() for share in (0.01, 0.1, 0.5, 1.0)}
+    assert [len(ids) for ids in drawn.values()] == [2, 2, 10, 20]
+    assert drawn[1.0] == list(range(20))
+    assert set(drawn[0.1]) < set(drawn[0.5])
+    assert drawn[0.5] not in (list(range(10)), list(range(10, 20)))
+    data = convert(dataset, lambda n: None, draw_episodes(dataset, 0.5))
+    assert data.episode_lengths.tolist() == [n + 1 for n in drawn[0.5]]
 
 
 def test_plain_observations_have_no_task(make: Make) -> None:
@@ -152,7 +164,7 @@ def test_an_episode_without_steps() -> None:
     """Minari does not write such a dataset, but reads one."""
     none = SimpleNamespace(id=0, observations=None, actions=[], rewards=[], terminations=[], truncations=[])
     dataset = SimpleNamespace(
-        id="x", total_episodes=1, action_space=toys.BOX2, observation_space=GOAL_SPACE, iterate_episodes=lambda: iter([none])
+        id="x", total_episodes=1, action_space=toys.BOX2, observation_space=GOAL_SPACE, iterate_episodes=lambda ids: iter([none])
     )
     with pytest.raises(UserError, match="episode 0 has no steps"):
         convert(dataset, lambda n: None)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from atradiff.errors import UserError
 from atradiff.trajectory import Array, IntArray, Spec, Trajectory
 
 MAXIMUM_REWARD_VALUES = 8
+SHARE_SEED = 0
 MINARI_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError)
 
 
@@ -55,8 +56,14 @@ def dataset_fingerprint(dataset: MinariDataset) -> str:
     return digest.hexdigest()
 
 
-def convert(dataset: MinariDataset, report: Callable[[int], None]) -> OfflineData:
-    """Read, check and flatten every episode; `report` hears the number of episodes read.
+def draw_episodes(dataset: MinariDataset, share: float) -> IntArray:
+    """The ids of a share of the dataset's episodes, always the same, ascending; at least two, as one of them will be held out."""
+    order = np.random.default_rng(SHARE_SEED).permutation(dataset.episode_indices)
+    return np.sort(order[: max(2, round(share * len(order)))])
+
+
+def convert(dataset: MinariDataset, report: Callable[[int], None], episodes: IntArray | None = None) -> OfflineData:
+    """Read, check and flatten the episodes of the given ids, or all; `report` hears the number of episodes read.
 
     An episode whose task (`desired_goal`) changes on the way is split there: each part is one task's trajectory. Raises
     `UserError` for data without episodes, NaN or infinity, broken lengths, or spaces that are not continuous.
@@ -67,7 +74,7 @@ def convert(dataset: MinariDataset, report: Callable[[int], None]) -> OfflineDat
     action_space = box_actions(dataset.action_space, where)
     state_dim, task_dim = space_dims(dataset.observation_space)
     parts: list[Trajectory] = []
-    for number, episode in enumerate(dataset.iterate_episodes()):
+    for number, episode in enumerate(dataset.iterate_episodes(episodes)):
         parts.extend(_episode_trajectories(episode, dataset, where))
         report(number + 1)
     rewards = np.unique(np.concatenate([part.rewards for part in parts]))

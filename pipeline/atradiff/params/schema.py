@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from annotated_types import Gt, Lt
+from annotated_types import Gt, Le, Lt
 from typing_extensions import Doc
 
 from atradiff.agents.sac import SACConfig
@@ -27,6 +27,7 @@ class DatasetParams:
     """The offline data."""
 
     id: Annotated[str, Doc("Minari id of the offline dataset; collected or downloaded where it is not on this machine.")] = "local/pointmaze/umaze-v0"
+    share: Annotated[float, Gt(0), Le(1), Doc("Share of its episodes that is used, drawn at random; smaller shares are parts of larger ones.")] = 1.0
     held_out_share: Annotated[float, Gt(0), Lt(1), Doc("Share of the episodes kept from training, to measure on.")] = 0.05
 
 

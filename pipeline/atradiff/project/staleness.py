@@ -66,7 +66,7 @@ def _require_same_offline_params(layout: Layout, params: Params, models: bool) -
 
 def _changed_stages(root: Path) -> set[str]:
     """The stages that `dvc repro` would begin with."""
-    command = [sys.executable, "-m", "dvc", "status", "--json"]
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json"]  # runs that start together all ask
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()

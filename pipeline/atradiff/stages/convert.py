@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atradiff.data.convert import convert, open_dataset
+from atradiff.data.convert import convert, draw_episodes, open_dataset
 from atradiff.data.environment import TaskEnvironment
 from atradiff.data.store import write_store
 from atradiff.params.schema import Params
@@ -13,8 +13,9 @@ from atradiff.stages.progress import track
 def run(params: Params, layout: Layout) -> None:
     """Write store.zarr."""
     dataset = open_dataset(params.task.dataset.id)
-    with track(f"convert {params.task.dataset.id}", int(dataset.total_episodes)) as advance:
-        data = convert(dataset, advance)
+    episodes = draw_episodes(dataset, params.task.dataset.share)
+    with track(f"convert {params.task.dataset.id}", len(episodes)) as advance:
+        data = convert(dataset, advance, episodes)
     environment = TaskEnvironment(params.task.environment)
     environment.require_fit(data.spec, f"dataset {params.task.dataset.id!r}")
     environment.close()
