@@ -76,6 +76,7 @@ def test_missing_keys_keep_their_defaults(tmp_path: Path) -> None:
         ("agent.tau=fast", 'agent.tau is "fast", but must be a number'),
         ("agent.tau=.nan", "agent.tau is nan"),
         ("synthesis.reward=guess", 'synthesis.reward is "guess", but must be one of generated, learned, oracle'),
+        ("synthesis.maximum_length=0", "synthesis.maximum_length is 0, but must be a whole number at least 1 or null"),
         ("synthesis.length_quantile=0.3", "must be one of 0.1, 0.5, 0.9"),
         ("denoiser=3", "denoiser must be a section"),
         ("denoiser.horizons=[]", "denoiser.horizons is empty"),

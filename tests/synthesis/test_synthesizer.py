@@ -116,6 +116,19 @@ def test_trimmed_to_the_estimated_length(normalizer: Normalizer) -> None:
     assert_same(rewarded.trajectory, walk)
 
 
+@pytest.mark.parametrize("maximum", [1, 3])
+def test_no_trajectory_is_longer_than_the_maximum(normalizer: Normalizer, maximum: int) -> None:
+    """The beginnings of the same trajectories; an end that is cut off is no end."""
+    whole = make(normalizer, KEEP_ALL)(STATES, TASKS, toys.generator())
+    short = make(normalizer, replace(KEEP_ALL, maximum_length=maximum))(STATES, TASKS, toys.generator())
+    for cut, full in zip(short, whole, strict=True):
+        kept = min(maximum, len(full.trajectory))
+        assert np.array_equal(cut.trajectory.states, full.trajectory.states[: kept + 1])
+        assert np.array_equal(cut.trajectory.rewards, full.trajectory.rewards[:kept])
+        assert cut.trajectory.terminated == (full.trajectory.terminated and kept == len(full.trajectory))
+        assert len(cut.pruned.rows) + cut.pruned.cut + cut.pruned.loops + cut.pruned.trimmed == cut.horizon
+
+
 def test_first_state_is_exactly_the_agents(
     normalizer: Normalizer, trained_denoisers: list[Denoiser], trained_estimator: LengthEstimator
 ) -> None:

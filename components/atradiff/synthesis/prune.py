@@ -37,6 +37,12 @@ class Pruned(NamedTuple):
     loops: int
     trimmed: int
 
+    def capped(self, length: int | None) -> Pruned:
+        """At most `length` transitions, whatever else there is to keep; None leaves all."""
+        if length is None or len(self.rows) <= length + 1:
+            return self
+        return self._replace(rows=self.rows[: length + 1], trimmed=self.trimmed + len(self.rows) - length - 1)
+
 
 def one_step_distances(data: OfflineData, normalizer: Normalizer) -> list[float]:
     """The quantiles 0, 0.01 ... 1 of the offline one-step distances in normalised state space; the pruner's epsilon is one of them."""

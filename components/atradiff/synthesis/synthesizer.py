@@ -33,6 +33,7 @@ class SynthesisConfig:
         Doc("Rewards of imagined steps: the denoiser's own channels, a learned model, or the environment's reward function."),
     ] = "generated"
     length_quantile: Annotated[float, Doc("Quantile of the remaining steps that a trajectory must cover: 0.1, 0.5 or 0.9.")] = 0.9
+    maximum_length: Annotated[int | None, Ge(1), Doc("Transitions kept of an imagined trajectory at most; null keeps all.")] = None
     batch_size: Annotated[int, Ge(1), Doc("Requests gathered before they are served together.")] = 16
     original_share: Annotated[float, Ge(0), Le(1), Doc("Share of trajectories imagined by the original denoisers, once adapted ones exist.")] = 0.2
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
@@ -107,6 +108,7 @@ class Synthesizer:
                 ended = ended | outcome[1]
             rewarded = outcome[0] > normalizer.spec.reward_minimum
             pruned = prune(rows[i, :, : normalizer.spec.state_dim], rewarded, ended, round(float(lengths[i])), self.epsilon, self.config.prune)
+            pruned = pruned.capped(self.config.maximum_length)
             transitions = pruned.rows[:-1]
             ends = bool(outcome[1][transitions[-1]])
             trajectory = Trajectory(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from difflib import SequenceMatcher
 from functools import cache
+from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from annotated_types import BaseMetadata, Ge, Gt, Le, Lt
@@ -31,12 +32,14 @@ class Key(NamedTuple):
         """The values it takes, in words."""
         if self.section:
             return "a section with keys of its own"
-        origin, parts = get_origin(self.type) or self.type, get_args(self.type)
+        optional = isinstance(self.type, UnionType)  # `int | None`
+        inner = get_args(self.type)[0] if optional else self.type
+        origin, parts = get_origin(inner) or inner, get_args(inner)
         if origin is Literal:
             return "one of " + ", ".join(str(value) for value in parts)
         words = f"a list, each entry {KINDS[parts[0]]}" if origin in (list, tuple) else KINDS[origin]
         limits = [f"{word} {getattr(bound, name)}" for bound in self.bounds for kind, (name, word) in BOUNDS.items() if isinstance(bound, kind)]
-        return " ".join([words, " and ".join(limits)]).strip()
+        return " ".join([words, " and ".join(limits)]).strip() + (" or null" if optional else "")
 
 
 def section_doc(section: type) -> str:
