@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from atradiff.cli import offline, online
+from atradiff.cli.bench import bench
 from atradiff.cli.imagine import imagine
 from atradiff.cli.ui import ui
 from atradiff.errors import UserError
@@ -26,6 +27,7 @@ offline.register(app)
 app.command(rich_help_panel="Online")(imagine)
 app.add_typer(online.app, rich_help_panel="Online")
 app.command(rich_help_panel="Online")(ui)
+app.command(rich_help_panel="Speed")(bench)
 
 
 def main() -> None:
