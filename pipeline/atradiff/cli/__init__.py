@@ -12,6 +12,7 @@ from rich.text import Text
 from atradiff.cli import offline, online
 from atradiff.cli.bench import bench
 from atradiff.cli.imagine import imagine
+from atradiff.cli.study import study
 from atradiff.cli.ui import ui
 from atradiff.errors import UserError
 
@@ -26,6 +27,7 @@ app = typer.Typer(
 offline.register(app)
 app.command(rich_help_panel="Online")(imagine)
 app.add_typer(online.app, rich_help_panel="Online")
+app.command(rich_help_panel="Online")(study)
 app.command(rich_help_panel="Online")(ui)
 app.command(rich_help_panel="Speed")(bench)
 

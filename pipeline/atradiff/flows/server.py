@@ -107,12 +107,13 @@ class ApiServer:
             self._own = OwnServer(PREFECT_HOME.value() / SERVER_LOG)
         return self
 
-    def connect(self) -> None:
-        """Have all that follows report there."""
+    def connect(self) -> str:
+        """Have all that follows report there; returns the API's address, for other processes."""
         if self._own is not None:
             self._own.wait()
         url = self._own.url if self._own is not None else PREFECT_API_URL.value() or f"{ui_address()}/api"
         self._settings.enter_context(temporary_settings({PREFECT_API_URL: url}))
+        return url
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._own is not None:

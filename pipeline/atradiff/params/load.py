@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from atradiff.errors import UserError
 from atradiff.params.keys import all_keys, nearest
+from atradiff.params.render import to_dict
 from atradiff.params.schema import Params
 from atradiff.synthesis.length_estimator import QUANTILES
 
@@ -32,7 +34,7 @@ def load_params(path: Path, overrides: list[str] | None = None) -> Params:
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no sections: write a new one with `atradiff use pointmaze-umaze`")
     for override in overrides or []:
-        _override(values, override)
+        _put(values, *read_override(override), f"--set {override!r}")
     return parse_params(values, path.name)
 
 
@@ -62,18 +64,30 @@ def _read_yaml(text: str, where: str) -> Any:
         raise UserError(f"{where} is not valid YAML{place} ({problem}): mend it there") from error
 
 
-def _override(values: Any, override: str) -> None:
-    """Set one `a.b=c` in place."""
+def read_override(override: str) -> tuple[str, Any]:
+    """`a.b=c` as the key and its value."""
     name, equals, text = override.partition("=")
-    name = name.strip()
-    if not equals or not name:
+    if not equals or not name.strip():
         raise UserError(f"--set {override!r} is not of the form section.key=value, such as --set replay.n_step=5")
+    return name.strip(), _read_yaml(text, f"--set {override!r}")
+
+
+def with_settings(params: Params, settings: Mapping[str, Any], where: str) -> Params:
+    """The parameters with other values for some dotted keys."""
+    values = to_dict(params)
+    for name, value in settings.items():
+        _put(values, name, value, where)
+    return parse_params(values, where)
+
+
+def _put(values: Any, name: str, value: Any, where: str) -> None:
+    """Set one dotted key in place."""
     *sections, last = name.split(".")
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
-            raise UserError(f"--set {override!r} goes below {section!r}, which is no section; the nearest known key is {nearest(name)}")
-    values[last] = _read_yaml(text, f"--set {override!r}")
+            raise UserError(f"{where} goes below {section!r}, which is no section; the nearest known key is {nearest(name)}")
+    values[last] = value
 
 
 def _check_keys(values: dict[Any, Any], prefix: str, where: str) -> None:

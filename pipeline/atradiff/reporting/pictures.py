@@ -114,6 +114,29 @@ def learning_curves(path: Path, curves: Mapping[str, Sequence[Sequence[Row]]], t
         figure.legend(loc="outside lower center", ncols=min(3, len(curves)))
 
 
+def banded_curves(path: Path, panels: Mapping[str, Mapping[str, tuple[Array, Array, Array, Array]]]) -> None:
+    """Success over env steps of several seeds, a panel for each task and a curve for each label of (env steps, value, low, high) `[E]`."""
+    labels = list(dict.fromkeys(label for curves in panels.values() for label in curves))
+    rows = -(-len(labels) // 3)
+    with _figure(path, max(7.2, 4.6 * len(panels)), 3.6 + 0.22 * rows) as figure:
+        for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels.items(), strict=True):
+            axes.set(title=title, xlabel="env steps", ylim=(0, 1))
+            for label, (steps, value, low, high) in curves.items():
+                number = labels.index(label)
+                colour, (marker, dashes) = PALETTE[number % len(PALETTE)], LINES[number % len(LINES)]
+                axes.fill_between(steps, low, high, color=colour, alpha=0.14, linewidth=0)
+                axes.plot(
+                    steps, value, color=colour, linewidth=1.8, linestyle=dashes, marker=marker, markersize=4, label=label, clip_on=False, zorder=3
+                )
+            axes.set_xlim(left=0)
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        figure.axes[0].set_ylabel("success rate")
+        handles = {label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=min(3, len(labels)))
+
+
 def imagined_over_maze(
     path: Path,
     imagined: Sequence[Trajectory],

@@ -1,0 +1,1 @@
+"""Studies: grids of online runs that answer one question each, resumable, measured and drawn in the same way."""

@@ -1,0 +1,120 @@
+"""The studies that come with the project. The control is `rlpd`: the same agent and data, no imagination."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+from atradiff.errors import UserError
+from atradiff.flows.assemble import Arm
+from atradiff.params.schema import Params
+from atradiff.studies.cells import Study, Variant
+
+CONTROL = "rlpd"
+ALL_MAZES = ("pointmaze-umaze", "pointmaze-medium", "pointmaze-large")
+ONE_MAZE = ("pointmaze-medium",)
+
+
+def _imagining(label: str, settings: dict[str, Any] | None = None, control: str = CONTROL, arm: Arm = "atradiff") -> Variant:
+    return Variant(label, arm, control, settings or {})
+
+
+def _rlpd(label: str = CONTROL, settings: dict[str, Any] | None = None) -> Variant:
+    return Variant(label, "rlpd", label, settings or {})
+
+
+def _arms(params: Params) -> list[Variant]:
+    return [_imagining("atradiff"), _rlpd(), _imagining("agent", arm="agent")]
+
+
+def _data_size(params: Params) -> list[Variant]:
+    """The control learns from the same share."""
+    variants: list[Variant] = []
+    for share in (0.01, 0.03, 0.1, 0.3, 1.0):
+        settings, control = {"task.dataset.share": share}, f"rlpd, {share:.0%}"
+        variants += [_imagining(f"atradiff, {share:.0%}", settings, control), _rlpd(control, settings)]
+    return variants
+
+
+def _lengths(params: Params) -> list[Variant]:
+    """The task's shortest and longest model alone, and all of them, with and without what the pruner removes."""
+    short, long = params.denoiser.horizons[0], params.denoiser.horizons[-1]
+    untrimmed = {"synthesis.prune.to_length": False}
+    unpruned = {**untrimmed, "synthesis.prune.loops": False}
+    return [
+        _imagining("several"),
+        _imagining("several, not trimmed to the estimate", untrimmed),
+        _imagining("several, no pruner", unpruned),
+        _imagining(f"one long ({long})", {"denoiser.horizons": [long]}),
+        _imagining(f"one long ({long}), no pruner", {"denoiser.horizons": [long], **unpruned}),
+        _imagining(f"one short ({short})", {"denoiser.horizons": [short]}),
+        _rlpd(),
+    ]
+
+
+def _transitions_or_trajectories(params: Params) -> list[Variant]:
+    """`replay.synthetic_ratio` counts transitions, so all store the same number of them. There is no warm start, which counts trajectories."""
+    cold = {"online.warm_start_gradient_steps": 0, "online.warm_start_trajectories": 1}
+    longest = [_imagining(f"L = {length}", {**cold, "synthesis.maximum_length": length}) for length in (1, 8, 32, 128)]
+    return [*longest, _rlpd(settings=cold)]
+
+
+def _adaptation(params: Params) -> list[Variant]:
+    """The control is the same without adaptation."""
+
+    def variant(label: str, **settings: Any) -> Variant:
+        return _imagining(label, {f"adaptation.{name}": value for name, value in settings.items()}, control="off")
+
+    def original(share: float) -> Variant:
+        return _imagining(f"original_share {share}", {"synthesis.original_share": share}, control="off")
+
+    return [
+        variant("off", adapt_every=0),
+        *(variant(name, importance=name) for name in ("td_error", "reward", "curiosity", "uniform")),
+        *(variant(f"random_drop {chance}", random_drop=chance) for chance in (0.0, 0.5)),
+        *(original(share) for share in (0.0, 0.5)),
+        _rlpd(),
+    ]
+
+
+def _ratio(params: Params) -> list[Variant]:
+    return [*(_imagining(f"rho = {rho}", {"replay.synthetic_ratio": rho}) for rho in (0.0, 0.2, 0.5, 0.8, 0.95)), _rlpd()]
+
+
+def _denoiser(params: Params) -> list[Variant]:
+    """The backbones, each in a size that a CPU trains, at equal gradient steps; the table has their error and their milliseconds."""
+    sizes = {"mlp": (params.denoiser.network.width, params.denoiser.network.depth), "dit": (96, 2), "unet": (32, 3)}
+    backbones = [
+        _imagining(
+            name, {"denoiser.network.backbone": name, "denoiser.network.width": width, "denoiser.network.depth": depth}
+        )
+        for name, (width, depth) in sizes.items()
+    ]
+    return [*backbones, _rlpd()]
+
+
+STUDIES = {
+    study.name: study
+    for study in (
+        Study("arms", "ATraDiff, the control and the plain agent", ALL_MAZES, _arms),
+        Study("data-size", "1, 3, 10, 30 and 100 % of the offline episodes, for ATraDiff and the control", ONE_MAZE, _data_size),
+        Study("lengths", "one long model, one short, several; with and without trimming and pruning", ONE_MAZE, _lengths),
+        Study(
+            "transitions-or-trajectories",
+            "imagined trajectories of at most 1, 8, 32 and 128 transitions, at equal transitions",
+            ONE_MAZE,
+            _transitions_or_trajectories,
+        ),
+        Study("adaptation", "importance indicators, random drop, share of the original; control: off", ONE_MAZE, _adaptation),
+        Study("ratio", "rho, the imagined share of what is stored, from 0 to 0.95", ONE_MAZE, _ratio),
+        Study("denoiser", "mlp, dit and unet at equal gradient steps", ONE_MAZE, _denoiser),
+    )
+}
+
+
+def find_study(name: str) -> Study:
+    """The study of that name."""
+    if name in STUDIES:
+        return STUDIES[name]
+    near = get_close_matches(name, STUDIES, n=1)
+    raise UserError(f"there is no study {name!r}{f', did you mean {near[0]}' if near else ''}: `atradiff study list` shows them all")
