@@ -37,8 +37,11 @@ def bench_table(rows: Sequence[Row]) -> Table:
 
 
 def significant(value: float) -> str:
-    """Three significant digits, without an exponent."""
-    return f"{float(f'{value:.3g}'):,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    """Three significant digits, with k, M or G from ten thousand on."""
+    for size, least, letter in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e3, 1e4, "k")):
+        if float(f"{value:.3g}") >= least:
+            return f"{float(f'{value / size:.3g}'):g} {letter}"
+    return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def machine_sentence(machine: Machine) -> str:
