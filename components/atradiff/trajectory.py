@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from enum import IntEnum
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -72,15 +73,30 @@ class Trajectory:
         return float(self.rewards.sum())
 
 
+class Source(IntEnum):
+    """Where a transition comes from."""
+
+    ONLINE = 0
+    IMAGINED = 1
+    OFFLINE = 2
+
+
 class TransitionBatch(NamedTuple):
     """What an agent learns from. `reward [B]` is the discounted n-step sum and `discount [B]` is `gamma^m` of the step that
-    was bootstrapped from, or 0 after a termination; `observation`, `next_observation` are `[B, O + K]`, `action [B, A]`."""
+    was bootstrapped from, or 0 after a termination; `observation`, `next_observation` are `[B, O + K]`, `action [B, A]`;
+    `source [B]` tells the `Source` of each."""
 
     observation: Tensor
     action: Tensor
     reward: Tensor
     next_observation: Tensor
     discount: Tensor
+    source: Tensor
+
+    def deal(self, size: int) -> list[TransitionBatch]:
+        """The batch as parts of `size` transitions, dealt out like cards, so that each part has the whole batch's mixture of sources."""
+        count = len(self.reward) // size
+        return [TransitionBatch(*(field[k::count] for field in self)) for k in range(count)]
 
 
 def join_task(states: Array, task: Array) -> Array:

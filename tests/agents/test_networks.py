@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor
 
 import toys
-from atradiff.agents.networks import CriticEnsemble, EnsembleLinear, TanhGaussianActor
+from atradiff.agents.networks import CriticEnsemble, EnsembleMLP, TanhGaussianActor
 
 
 @pytest.mark.parametrize("layer_norm", [True, False])
@@ -23,16 +23,39 @@ def test_each_member_is_a_network_of_its_own(layer_norm: bool) -> None:
     assert values.shape == (3, 5)
     for member in range(3):
         x = torch.cat([observation, action], -1)
-        for layer in critics.net:
-            if isinstance(layer, EnsembleLinear):
-                x = x @ layer.weight[member] + layer.bias[member]
-            elif isinstance(layer, nn.ReLU):
-                x = x.relu()
-            else:
-                assert layer_norm
-                x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
-        assert torch.allclose(values[member], x[:, 0], atol=1e-5)
+        assert torch.allclose(values[member], slowly(critics.net, x, member)[:, 0], atol=1e-5)
     assert not torch.allclose(values[0], values[1])
+    assert torch.equal(critics(observation, action, torch.tensor([2, 0])), values[[2, 0]])
+
+
+def slowly(net: EnsembleMLP, x: Tensor, member: int) -> Tensor:
+    """One network of the ensemble, in plain operations that autograd follows by itself."""
+    layers = list(zip(net.weights, net.biases, strict=True))
+    for weight, bias in layers[:-1]:
+        x = x @ weight[member] + bias[member]
+        if net.layer_norm:
+            x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+        x = x.relu()
+    return x @ layers[-1][0][member] + layers[-1][1][member]
+
+
+@pytest.mark.parametrize("layer_norm", [True, False])
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_gradients_are_autograds_own(layer_norm: bool, depth: int) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = EnsembleMLP(3, [4, *[8] * depth, 2], layer_norm).double()
+    x = torch.randn(5, 4, generator=toys.generator(), dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, 5, 2, generator=toys.generator(1), dtype=torch.float64)
+    learned = [x, *net.parameters()]
+    ours = torch.autograd.grad((net(x) * weight).sum(), learned)
+    reference = torch.stack([slowly(net, x, member) for member in range(3)])
+    theirs = torch.autograd.grad((reference * weight).sum(), learned)
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b, atol=1e-10)
+    net.requires_grad_(False)
+    (of_x,) = torch.autograd.grad((net(x) * weight).sum(), [x])
+    assert torch.allclose(of_x, theirs[0], atol=1e-10)
 
 
 def actor(low: float = -0.5, high: float = 2.0) -> TanhGaussianActor:
@@ -46,7 +69,7 @@ def test_density_of_the_squashed_gaussian() -> None:
     """A histogram of many samples, in units of the squashed action, against the log-density that comes with each."""
     model = actor()
     observation = torch.tensor([[0.3, -0.2, 1.0]]).expand(200_000, 3)
-    action, log_density = model.sample(observation, torch.randn(200_000, 1, generator=toys.generator()))
+    action, log_density = model.sample(*model(observation), torch.randn(200_000, 1, generator=toys.generator()))
     squashed = ((action - 0.75) / 1.25)[:, 0]
     for left in (-0.6, -0.2, 0.2, 0.5):
         inside = (squashed >= left) & (squashed < left + 0.1)
@@ -58,12 +81,12 @@ def test_density_of_the_squashed_gaussian() -> None:
 def test_actions_stay_in_their_range_and_the_mode_is_the_mean() -> None:
     model = actor()
     observation = 5 * torch.randn(500, 3, generator=toys.generator())
-    action, log_density = model.sample(observation, 30 * torch.randn(500, 1, generator=toys.generator(1)))
+    action, log_density = model.sample(*model(observation), 30 * torch.randn(500, 1, generator=toys.generator(1)))
     assert ((action >= -0.5) & (action <= 2.0)).all()
     assert torch.isfinite(log_density).all()
     mean, _ = model(observation)
     assert torch.allclose(model.mode(observation), 0.75 + 1.25 * torch.tanh(mean))
-    assert torch.allclose(model.sample(observation, torch.zeros(500, 1))[0], model.mode(observation))
+    assert torch.allclose(model.sample(*model(observation), torch.zeros(500, 1))[0], model.mode(observation))
 
 
 @torch.no_grad()
@@ -75,4 +98,4 @@ def test_log_density_is_exact_far_out_in_the_tails() -> None:
     before = mean + log_std.exp() * 40
     log_slope = 2 * math.log(2) - 2 * before - 2 * torch.log1p(torch.exp(-2 * before))
     expected = -0.5 * 40**2 - log_std - 0.5 * math.log(2 * math.pi) - log_slope
-    assert float(model.sample(observation, noise)[1]) == pytest.approx(float(expected), rel=1e-4)
+    assert float(model.sample(*model(observation), noise)[1]) == pytest.approx(float(expected), rel=1e-4)

@@ -13,7 +13,7 @@ from torch.distributions import Independent, Normal, TanhTransform, TransformedD
 import toys
 from atradiff.agents.sac import SAC, SACConfig
 from atradiff.errors import UserError
-from atradiff.trajectory import TransitionBatch
+from atradiff.trajectory import Source, TransitionBatch
 
 BATCH = 6
 CONFIG = SACConfig(
@@ -33,6 +33,7 @@ def batch(count: int = BATCH, seed: int = 1) -> TransitionBatch:
         reward=torch.randn(count, generator=random),
         next_observation=torch.randn(count, 4, generator=random),
         discount=torch.where(torch.arange(count) % 3 == 0, 0.0, 0.97),
+        source=(torch.arange(count) % 2).to(torch.uint8),
     )
 
 
@@ -92,7 +93,7 @@ def test_actor_loss_and_its_gradient() -> None:
     sac, transitions = agent(), batch()
     action, log_density = drawn(sac, transitions.observation, seed=7)
     expected = (0.3 * log_density - sac.critic(transitions.observation, action).mean(0)).mean()
-    loss, detached = sac.actor_loss(transitions.observation, toys.generator(7))
+    loss, detached = sac.actor_loss(transitions, toys.generator(7))
     assert torch.allclose(loss, expected, atol=1e-5)
     assert torch.allclose(detached, log_density, atol=1e-4)
     assert not detached.requires_grad
@@ -148,8 +149,7 @@ def test_update_takes_one_critic_step_a_part_and_one_actor_step_in_all() -> None
     actor_before = [p.detach().clone() for p in sac.actor.parameters()]
     logs = sac.update(batch(4 * BATCH), toys.generator())
     assert sac.gradient_steps == 4
-    steps = {int(s["step"]) for s in sac.actor_optimizer.state_dict()["state"].values()}
-    assert steps == {1}
+    assert [int(sac.actor_optimizer.state_dict()["steps"]), int(sac.critic_optimizer.state_dict()["steps"])] == [1, 4]
     assert any(not torch.equal(a, b) for a, b in zip(actor_before, sac.actor.parameters(), strict=True))
     assert all(p.requires_grad for p in sac.critic.parameters())
     assert set(logs) >= {"critic/loss", "critic/value", "actor/loss", "actor/entropy", "temperature"}
@@ -159,8 +159,33 @@ def test_update_takes_one_critic_step_a_part_and_one_actor_step_in_all() -> None
 def test_actor_does_not_move_the_critics() -> None:
     sac = agent()
     critic_before = [p.detach().clone() for p in sac.critic.parameters()]
-    sac._update_actor(batch().observation, toys.generator())
+    sac.critic_optimizer.learning_rate = 0.0
+    actor_before = sac.actor_optimizer.flat.clone()
+    sac.update(batch(), toys.generator())
+    assert not torch.equal(actor_before, sac.actor_optimizer.flat)
     assert all(torch.equal(a, b) for a, b in zip(critic_before, sac.critic.parameters(), strict=True))
+
+
+def test_imitation_pulls_the_mode_towards_imagined_actions_alone() -> None:
+    sac, transitions = agent(replace(CONFIG, imitation_weight=2.0, imitation_filter=False)), batch()
+    plain, _ = agent().actor_loss(transitions, toys.generator(7))
+    loss, _ = sac.actor_loss(transitions, toys.generator(7))
+    mode = sac.actor.mode(transitions.observation)
+    imagined = transitions.source == Source.IMAGINED
+    expected = 2.0 * (mode - transitions.action)[imagined].square().sum() / BATCH
+    assert float((loss - plain).detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
+
+
+def test_imitation_filter_leaves_out_what_the_critics_think_worse() -> None:
+    sac, transitions = agent(replace(CONFIG, imitation_weight=1.0)), batch(64)
+    plain, _ = agent().actor_loss(transitions, toys.generator(7))
+    loss, _ = sac.actor_loss(transitions, toys.generator(7))
+    mode = sac.actor.mode(transitions.observation)
+    value = sac.critic(transitions.observation, transitions.action).mean(0), sac.critic(transitions.observation, mode).mean(0)
+    better = (transitions.source == Source.IMAGINED) & (value[0] > value[1])
+    assert 0 < int(better.sum()) < 32
+    expected = (mode - transitions.action)[better].square().sum() / 64
+    assert float((loss - plain).detach()) == pytest.approx(float(expected.detach()), rel=1e-3)
 
 
 def test_everything_is_the_generators() -> None:
@@ -222,6 +247,7 @@ def test_it_learns_a_bandit() -> None:
     for _ in range(500):
         action = torch.rand(64, 2, generator=random) * 2 - 1
         observation = torch.randn(64, 4, generator=random)
-        sac.update(TransitionBatch(observation, action, -(action - 0.5).square().sum(-1), observation, torch.zeros(64)), random)
+        reward, nothing = -(action - 0.5).square().sum(-1), torch.zeros(64)
+        sac.update(TransitionBatch(observation, action, reward, observation, nothing, nothing), random)
     found = sac.act(np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32), None)
     assert np.abs(found - 0.5).mean() < 0.2

@@ -199,6 +199,12 @@ def test_state_dict_round_trip() -> None:
 
 def test_batches_are_float32_with_the_shapes_told() -> None:
     batch = replay(5, 5).sample(8, toys.generator())
-    assert [tuple(field.shape) for field in batch] == [(8, 4), (8, 2), (8,), (8, 4), (8,)]
-    assert all(field.dtype == torch.float32 for field in batch)
+    assert [tuple(field.shape) for field in batch] == [(8, 4), (8, 2), (8,), (8, 4), (8,), (8,)]
+    assert all(field.dtype == torch.float32 for field in batch[:-1])
     assert np.isfinite(batch.observation.numpy()).all()
+
+
+def test_every_part_of_a_batch_has_the_whole_batchs_mixture() -> None:
+    """An update of several parts must not learn from one source after the other."""
+    for part in replay(5, 5, 5, offline_ratio=0.25).sample(4 * 16, toys.generator()).deal(16):
+        assert torch.bincount(part.reward.long(), minlength=4)[1:].tolist() == [4, 8, 4]

@@ -3,32 +3,85 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 LOG_STD_RANGE = (-10.0, 2.0)
+LAYER_NORM_EPSILON = 1e-5
 
 
-class EnsembleLinear(nn.Module):
-    """E linear layers at once: `[E, B, in]` to `[E, B, out]`."""
+class EnsembleMLP(nn.Module):
+    """E multilayer perceptrons at once: input `[B, in]`, shared by all, to `[E, B, out]`; ReLU, and layer norm before it if asked.
 
-    def __init__(self, ensemble: int, inputs: int, outputs: int) -> None:
+    The layer norm has no learned scale and shift: the linear layers around it have them to spare.
+    """
+
+    def __init__(self, ensemble: int, sizes: list[int], layer_norm: bool) -> None:
         super().__init__()
-        bound = 1 / math.sqrt(inputs)
-        self.weight = nn.Parameter(torch.empty(ensemble, inputs, outputs).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(ensemble, 1, outputs).uniform_(-bound, bound))
+        self.ensemble = ensemble
+        self.layer_norm = layer_norm
+        bounds = [1 / math.sqrt(inputs) for inputs in sizes[:-1]]
+        shapes = list(zip(sizes[:-1], sizes[1:], bounds, strict=True))
+        self.weights = nn.ParameterList(torch.empty(ensemble, i, o).uniform_(-b, b) for i, o, b in shapes)
+        self.biases = nn.ParameterList(torch.empty(ensemble, 1, o).uniform_(-b, b) for _, o, b in shapes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.baddbmm(self.bias, x, self.weight)
+    def forward(self, x: Tensor, members: Tensor | None = None) -> Tensor:
+        """Outputs of all networks, or of the `members` whose numbers are given."""
+        parameters = [*self.weights, *self.biases]
+        if members is not None:
+            parameters = [p[members] for p in parameters]
+        return _EnsembleMLP.apply(x, self.layer_norm, *parameters)  # pyright: ignore
 
 
-class PlainLayerNorm(nn.Module):
-    """Layer norm over the last axis without a learned scale and shift: the linear layers around it have them to spare, and it is faster."""
+class _EnsembleMLP(torch.autograd.Function):
+    """Both passes of `EnsembleMLP` as one node of the graph: these networks are so small that a node for each operation would
+    cost as much as the operations. A test holds the gradients against autograd's own."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.layer_norm(x, x.shape[-1:])
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer_norm: bool, *parameters: Tensor) -> Tensor:
+        depth = len(parameters) // 2
+        weights, biases = parameters[:depth], parameters[depth:]
+        hidden = x.expand(len(weights[0]), *x.shape)
+        inputs, norms = [hidden], list[Tensor]()
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            hidden = torch.baddbmm(bias, hidden, weight)
+            if layer_norm:
+                linear = hidden
+                hidden, mean, scale = torch.native_layer_norm(linear, linear.shape[-1:], None, None, LAYER_NORM_EPSILON)
+                norms += [linear, mean, scale]
+            hidden = hidden.relu_()
+            inputs.append(hidden)
+        ctx.depth = depth
+        ctx.save_for_backward(*weights, *inputs, *norms)
+        return torch.baddbmm(biases[-1], hidden, weights[-1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), depth = gradients, ctx.depth
+        saved = ctx.saved_tensors
+        weights, inputs, norms = saved[:depth], saved[depth : 2 * depth], saved[2 * depth :]
+        of_x: Tensor | None = None
+        of_weights: list[Tensor | None] = [None] * depth
+        of_biases: list[Tensor | None] = [None] * depth
+        for k in reversed(range(depth)):
+            if ctx.needs_input_grad[2]:
+                of_weights[k] = torch.bmm(inputs[k].mT, gradient)
+                of_biases[k] = gradient.sum(1, keepdim=True)
+            if k > 0:
+                gradient = torch.ops.aten.threshold_backward(torch.bmm(gradient, weights[k].mT), inputs[k], 0)
+                if norms:
+                    linear, mean, scale = norms[3 * k - 3 : 3 * k]
+                    gradient = torch.ops.aten.native_layer_norm_backward(
+                        gradient, linear, linear.shape[-1:], mean, scale, None, None, [True, False, False]
+                    )[0]
+            elif ctx.needs_input_grad[0]:
+                of_x = torch.bmm(gradient, weights[0].mT).sum(0)
+        return of_x, None, *of_weights, *of_biases
 
 
 class CriticEnsemble(nn.Module):
@@ -37,20 +90,11 @@ class CriticEnsemble(nn.Module):
     def __init__(self, ensemble: int, observation_dim: int, action_dim: int, width: int, depth: int, layer_norm: bool) -> None:
         super().__init__()
         self.ensemble = ensemble
-        layers: list[nn.Module] = []
-        inputs = observation_dim + action_dim
-        for _ in range(depth):
-            layers.append(EnsembleLinear(ensemble, inputs, width))
-            if layer_norm:
-                layers.append(PlainLayerNorm())
-            layers.append(nn.ReLU())
-            inputs = width
-        layers.append(EnsembleLinear(ensemble, inputs, 1))
-        self.net = nn.Sequential(*layers)
+        self.net = EnsembleMLP(ensemble, [observation_dim + action_dim, *[width] * depth, 1], layer_norm)
 
-    def forward(self, observation: Tensor, action: Tensor) -> Tensor:
-        x = torch.cat([observation, action], dim=-1)
-        return self.net(x.expand(self.ensemble, *x.shape)).squeeze(-1)
+    def forward(self, observation: Tensor, action: Tensor, members: Tensor | None = None) -> Tensor:
+        """Of all critics, or of the `members` whose numbers are given."""
+        return self.net(torch.cat([observation, action], dim=-1), members).squeeze(-1)
 
 
 class TanhGaussianActor(nn.Module):
@@ -58,12 +102,7 @@ class TanhGaussianActor(nn.Module):
 
     def __init__(self, observation_dim: int, action_low: Tensor, action_high: Tensor, width: int, depth: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        inputs = observation_dim
-        for _ in range(depth):
-            layers += [nn.Linear(inputs, width), nn.ReLU()]
-            inputs = width
-        self.net = nn.Sequential(*layers, nn.Linear(inputs, 2 * len(action_low)))
+        self.net = EnsembleMLP(1, [observation_dim, *[width] * depth, 2 * len(action_low)], layer_norm=False)
         self.register_buffer("centre", (action_high + action_low) / 2)
         self.register_buffer("half_range", (action_high - action_low) / 2)
         self.centre: Tensor
@@ -71,18 +110,25 @@ class TanhGaussianActor(nn.Module):
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation before the tanh, each `[B, A]`."""
-        mean, raw = self.net(observation).chunk(2, dim=-1)
+        mean, raw = self.net(observation).squeeze(0).chunk(2, dim=-1)
         return mean, raw.clamp(*LOG_STD_RANGE)
+
+    def squash(self, before: Tensor) -> Tensor:
+        """From before the tanh to the action range."""
+        return torch.addcmul(self.centre, self.half_range, torch.tanh(before))
 
     def mode(self, observation: Tensor) -> Tensor:
         """The deterministic action `[B, A]`."""
-        mean, _ = self(observation)
-        return self.centre + self.half_range * torch.tanh(mean)
+        return self.squash(self(observation)[0])
 
-    def sample(self, observation: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Action `[B, A]` and its log-density `[B]` (in units of the squashed action), from unit `noise [B, A]`."""
+    def act(self, observation: Tensor, noise: Tensor) -> Tensor:
+        """A random action `[B, A]` from unit `noise [B, A]`."""
         mean, log_std = self(observation)
-        before = mean + log_std.exp() * noise
+        return self.squash(torch.addcmul(mean, log_std.exp(), noise))
+
+    def sample(self, mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Action `[B, A]` and its log-density `[B]` (in units of the squashed action), from unit `noise [B, A]`."""
+        before = torch.addcmul(mean, log_std.exp(), noise)
         log_density = -0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi)
         log_density = log_density - 2 * (math.log(2) - before - functional.softplus(-2 * before))
-        return self.centre + self.half_range * torch.tanh(before), log_density.sum(-1)
+        return self.squash(before), log_density.sum(-1)

@@ -16,8 +16,9 @@ from torch import Tensor
 from typing_extensions import Doc
 
 from atradiff.agents.networks import CriticEnsemble, TanhGaussianActor
+from atradiff.agents.optimizer import Adam, flatten_parameters
 from atradiff.errors import UserError
-from atradiff.trajectory import Array, Spec, TransitionBatch
+from atradiff.trajectory import Array, Source, Spec, TransitionBatch
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class SACConfig:
     target_entropy_scale: Annotated[float, Doc("Target entropy = -scale * action dimensions.")] = 0.5
     backup_entropy: Annotated[bool, Doc("Whether critic targets include the entropy of the next action.")] = False
     tau: Annotated[float, Gt(0), Le(1), Doc("Rate of the target critics.")] = 0.005
+    imitation_weight: Annotated[float, Ge(0), Doc("Weight of imitating imagined (rlpd: offline) actions in the actor's loss; 0 is off.")] = 0.0
+    imitation_filter: Annotated[bool, Doc("Imitate only actions that the critics hold for better than the actor's own.")] = True
 
 
 class SAC:
@@ -62,11 +65,11 @@ class SAC:
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.log_temperature = torch.tensor(config.initial_temperature, device=self.device).log().requires_grad_()
         self.target_entropy = -config.target_entropy_scale * spec.action_dim
-        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=config.critic_learning_rate, fused=True)
-        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=config.actor_learning_rate, fused=True)
-        self.temperature_optimizer = torch.optim.Adam([self.log_temperature], lr=config.temperature_learning_rate)
-        self._critic_parameters = list(self.critic.parameters())
-        self._target_parameters = list(self.target_critic.parameters())
+        flat = flatten_parameters(self.critic)
+        self._flat_target = flatten_parameters(self.target_critic)
+        self.critic_optimizer = Adam(flat, list(self.critic.parameters()), config.critic_learning_rate)
+        self.actor_optimizer = Adam(flatten_parameters(self.actor), list(self.actor.parameters()), config.actor_learning_rate)
+        self.temperature_optimizer = Adam(self.log_temperature, [self.log_temperature], config.temperature_learning_rate)
         self.gradient_steps = 0
 
     @torch.no_grad()
@@ -75,51 +78,41 @@ class SAC:
         observation = torch.from_numpy(observations).to(self.device)
         if generator is None:
             return self.actor.mode(observation).cpu().numpy()
-        return self.actor.sample(observation, self._noise(len(observation), generator))[0].cpu().numpy()
+        return self.actor.act(observation, self._noise(len(observation), generator)).cpu().numpy()
 
     def update(self, batch: TransitionBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """One critic update for each `batch_size` transitions in the batch, then one of actor and temperature on the last."""
-        size = self.config.batch_size
-        part, logs = batch, dict[str, Tensor]()
-        for start in range(0, len(batch.reward), size):
-            part = TransitionBatch(*(field[start : start + size] for field in batch))
-            logs = self._update_critic(part, generator)
-        return {**logs, **self._update_actor(part.observation, generator)}
-
-    def _update_critic(self, batch: TransitionBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        loss, logs = self.critic_loss(batch, generator)
-        self.critic_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.critic_optimizer.step()
-        with torch.no_grad():
-            torch._foreach_lerp_(self._target_parameters, self._critic_parameters, self.config.tau)  # pyright: ignore
-        self.gradient_steps += 1
-        return logs
-
-    def _update_actor(self, observation: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """One critic update for each `batch_size` transitions of the batch, then one of actor and temperature on the last of them."""
+        logs, part = dict[str, Tensor](), batch
+        for part in batch.deal(self.config.batch_size):
+            loss, logs = self.critic_loss(part, generator)
+            self.critic_optimizer.minimize(loss)
+            self._flat_target.lerp_(self.critic_optimizer.flat, self.config.tau)
+            self.gradient_steps += 1
         self.critic.requires_grad_(False)
-        loss, log_density = self.actor_loss(observation, generator)
-        self.actor_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.actor_optimizer.step()
+        loss, log_density = self.actor_loss(part, generator)
+        self.actor_optimizer.minimize(loss)
         self.critic.requires_grad_(True)
-        temperature_loss = self.temperature_loss(log_density)
-        self.temperature_optimizer.zero_grad(set_to_none=True)
-        temperature_loss.backward()
-        self.temperature_optimizer.step()
-        return {"actor/loss": loss.detach(), "actor/entropy": -log_density.mean(), "temperature": self.log_temperature.detach().exp()}
+        self.temperature_optimizer.minimize(self.temperature_loss(log_density))
+        return {
+            **logs,
+            "actor/loss": loss.detach(),
+            "actor/entropy": -log_density.mean(),
+            "temperature": self.log_temperature.detach().exp(),
+        }
 
     @torch.no_grad()
     def targets(self, batch: TransitionBatch, generator: torch.Generator) -> Tensor:
         """n-step targets `[B]`: reward + discount * (min over a random subset of target critics - alpha log pi)."""
         noise = self._noise(len(batch.reward), generator)
-        action, log_density = self.actor.sample(batch.next_observation, noise)
-        values = self.target_critic(batch.next_observation, action)
-        if self.config.num_min_critics < self.config.num_critics:
-            subset = torch.randperm(self.config.num_critics, generator=generator)[: self.config.num_min_critics]
-            values = values[subset.to(self.device)]
-        value = values.amin(0)
         if self.config.backup_entropy:
+            action, log_density = self.actor.sample(*self.actor(batch.next_observation), noise)
+        else:
+            action, log_density = self.actor.act(batch.next_observation, noise), None
+        members = None
+        if self.config.num_min_critics < self.config.num_critics:
+            members = torch.randperm(self.config.num_critics, generator=generator)[: self.config.num_min_critics].to(self.device)
+        value = self.target_critic(batch.next_observation, action, members).amin(0)
+        if log_density is not None:
             value = value - self.log_temperature.exp() * log_density
         return batch.reward + batch.discount * value
 
@@ -129,11 +122,24 @@ class SAC:
         loss = (values - self.targets(batch, generator)).pow(2).mean()
         return loss, {"critic/loss": loss.detach(), "critic/value": values.detach().mean()}
 
-    def actor_loss(self, observation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """alpha log pi - Q, with Q the mean over critics as in REDQ and RLPD; also the detached log-densities `[B]`."""
-        action, log_density = self.actor.sample(observation, self._noise(len(observation), generator))
-        value = self.critic(observation, action).mean(0)
+    def actor_loss(self, batch: TransitionBatch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """alpha log pi - Q, with Q the mean over critics as in REDQ and RLPD; also the detached log-densities `[B]`.
+
+        With an `imitation_weight`, plus that times the squared distance of the mode from the actions of imagined (rlpd: offline)
+        transitions which the critics hold for better than the mode: the Q-filter of Nair et al. 2018, here for imagination.
+        """
+        mean, log_std = self.actor(batch.observation)
+        action, log_density = self.actor.sample(mean, log_std, self._noise(len(mean), generator))
+        value = self.critic(batch.observation, action).mean(0)
         loss = (self.log_temperature.detach().exp() * log_density - value).mean()
+        if self.config.imitation_weight > 0:
+            mode = self.actor.squash(mean)
+            with torch.no_grad():
+                imitate = batch.source != Source.ONLINE
+                if self.config.imitation_filter:
+                    imitate &= self.critic(batch.observation, batch.action).mean(0) > self.critic(batch.observation, mode).mean(0)
+            distance = ((mode - batch.action) / self.actor.half_range).pow(2).sum(-1)
+            loss = loss + self.config.imitation_weight * (distance * imitate).mean()
         return loss, log_density.detach()
 
     def temperature_loss(self, log_density: Tensor) -> Tensor:

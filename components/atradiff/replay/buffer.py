@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from atradiff.errors import UserError
-from atradiff.trajectory import Array, Trajectory, TransitionBatch
+from atradiff.trajectory import Array, Source, Trajectory, TransitionBatch
 
 FIELDS = ("observation", "action", "reward", "next_observation", "discount")
 
@@ -38,7 +38,14 @@ class Buffer:
     """
 
     def __init__(
-        self, capacity: int, observation_dim: int, action_dim: int, n_step: int, discount: float, device: torch.device | str = "cpu"
+        self,
+        capacity: int,
+        observation_dim: int,
+        action_dim: int,
+        n_step: int,
+        discount: float,
+        device: torch.device | str = "cpu",
+        source: Source = Source.ONLINE,
     ) -> None:
         if capacity <= n_step:
             raise UserError(f"replay capacity {capacity} must be larger than replay.n_step {n_step}")
@@ -53,6 +60,7 @@ class Buffer:
             reward=torch.zeros(capacity, device=device),
             next_observation=torch.zeros(capacity, observation_dim, device=device),
             discount=torch.zeros(capacity, device=device),
+            source=torch.full((capacity,), int(source), dtype=torch.uint8, device=device),
         )
         self._powers = torch.tensor([discount**k for k in range(n_step + 1)], device=device)
 
@@ -89,7 +97,7 @@ class Buffer:
         if count > self.capacity:
             raise UserError(f"a trajectory of {count} transitions does not fit a replay of capacity {self.capacity}: enlarge it in replay.*_capacity")
         index = torch.arange(self.added, self.added + count) % self.capacity
-        for field, values in zip(self._data, columns, strict=True):
+        for field, values in zip(self._data[:-1], columns, strict=True):
             field[index] = torch.from_numpy(np.ascontiguousarray(values)).to(field)
         self.added += count
 
@@ -108,10 +116,10 @@ class Buffer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, with only the filled rows."""
-        filled = {name: field[: len(self)].clone() for name, field in zip(FIELDS, self._data, strict=True)}
+        filled = {name: field[: len(self)].clone() for name, field in zip(FIELDS, self._data[:-1], strict=True)}
         return {"added": self.added, "open_steps": self._open_steps, "fields": filled}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.added, self._open_steps = int(state["added"]), int(state["open_steps"])
-        for name, field in zip(FIELDS, self._data, strict=True):
+        for name, field in zip(FIELDS, self._data[:-1], strict=True):
             field[: len(self)] = state["fields"][name].to(field)
