@@ -21,6 +21,7 @@ from atradiff.errors import UserError
 
 STARTUP_SECONDS = 120
 DRAIN_SECONDS = 10
+BUSY_SECONDS = 30.0  # for a server that is said to be there: many runs may ask it at the same moment
 MAXIMUM_STARTS = 3
 SERVER_LOG = "atradiff-server.log"
 
@@ -76,10 +77,10 @@ class OwnServer:
             self._process.wait()
 
 
-def answers(url: str) -> bool:
+def answers(url: str, timeout_seconds: float = 1.0) -> bool:
     """Whether a Prefect API is healthy at `url`."""
     try:
-        return httpx.get(f"{url}/health", timeout=1.0).status_code == 200
+        return httpx.get(f"{url}/health", timeout=timeout_seconds).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -101,7 +102,7 @@ class ApiServer:
 
     def __enter__(self) -> Self:
         if url := PREFECT_API_URL.value():
-            if not answers(url):
+            if not answers(url, BUSY_SECONDS):
                 raise UserError(f"no Prefect server answers at PREFECT_API_URL {url}: start it, or unset PREFECT_API_URL")
         elif not answers(f"{ui_address()}/api"):
             self._own = OwnServer(PREFECT_HOME.value() / SERVER_LOG)
