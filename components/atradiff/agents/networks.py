@@ -61,7 +61,7 @@ class _EnsembleMLP(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (gradient,), depth = gradients, ctx.depth
         saved = ctx.saved_tensors
         weights, inputs, norms = saved[:depth], saved[depth : 2 * depth], saved[2 * depth :]

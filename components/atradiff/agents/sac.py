@@ -105,7 +105,8 @@ class SAC:
         """n-step targets `[B]`: reward + discount * (min over a random subset of target critics - alpha log pi)."""
         noise = self._noise(len(batch.reward), generator)
         if self.config.backup_entropy:
-            action, log_density = self.actor.sample(*self.actor(batch.next_observation), noise)
+            mean, log_std = self.actor(batch.next_observation)
+            action, log_density = self.actor.sample(mean, log_std, noise)
         else:
             action, log_density = self.actor.act(batch.next_observation, noise), None
         members = None
