@@ -17,7 +17,8 @@ from atradiff.trajectory import Source, TransitionBatch
 
 BATCH = 6
 CONFIG = SACConfig(
-    width=16, depth=2, num_critics=3, num_min_critics=3, batch_size=BATCH, utd_ratio=2, initial_temperature=0.3, backup_entropy=True
+    width=16, depth=2, num_critics=3, num_min_critics=3, batch_size=BATCH, utd_ratio=2, initial_temperature=0.3, backup_entropy=True,
+    imitation_weight=0.0,
 )
 
 
@@ -177,7 +178,7 @@ def test_imitation_pulls_the_mode_towards_imagined_actions_alone() -> None:
 
 
 def test_imitation_filter_leaves_out_what_the_critics_think_worse() -> None:
-    sac, transitions = agent(replace(CONFIG, imitation_weight=1.0)), batch(64)
+    sac, transitions = agent(replace(CONFIG, imitation_weight=1.0, imitation_filter=True)), batch(64)
     plain, _ = agent().actor_loss(transitions, toys.generator(7))
     loss, _ = sac.actor_loss(transitions, toys.generator(7))
     mode = sac.actor.mode(transitions.observation)

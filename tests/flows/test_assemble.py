@@ -40,10 +40,14 @@ def test_no_synthetic_share_is_the_plain_agent_whatever_else_is_set() -> None:
 
 
 def test_arms_differ_in_replay_and_adaptation_only() -> None:
+    """But that the plain agent, who has no data to imitate, does not imitate."""
     params = online_params()
+    assert params.agent.imitation_weight > 0
     for arm in ("atradiff", "agent", "rlpd"):
         theirs = params_of_arm(params, arm)
-        assert replace(theirs, replay=params.replay, adaptation=params.adaptation) == params
+        agent = replace(params.agent, imitation_weight=0.0) if arm == "agent" else params.agent
+        assert theirs.agent == agent
+        assert replace(theirs, replay=params.replay, agent=params.agent, adaptation=params.adaptation) == params
 
 
 @pytest.mark.parametrize("importance", ["td_error", "reward", "curiosity", "uniform"])

@@ -24,9 +24,8 @@ def test_td_error_is_the_mean_over_n_step_targets() -> None:
     """One critic, no entropy in the backup, a policy without spread: the targets can be written out."""
     agent = SAC(toys.SPEC, SACConfig(width=8, num_critics=1, num_min_critics=1, backup_entropy=False), toys.generator())
     with torch.no_grad():
-        for layer in (agent.actor.net[-1],):
-            layer.weight[2:].zero_()  # type: ignore[index]
-            layer.bias[2:].fill_(-20.0)  # type: ignore[index]
+        agent.actor.net.weights[-1][..., 2:].zero_()
+        agent.actor.net.biases[-1][..., 2:].fill_(-20.0)
     for terminated in (True, False):
         trajectory = rewarded_trajectory([0.5, -1.0, 2.0, 1.0], terminated)
         observations = torch.from_numpy(trajectory.observations)

@@ -29,7 +29,7 @@ from atradiff.synthesis.length_estimator import EstimatorNetworkConfig, LengthEs
 from atradiff.synthesis.prune import PruneConfig
 from atradiff.synthesis.reward_model import RewardModel
 from atradiff.synthesis.synthesizer import SynthesisConfig, Synthesizer, learned_rewards
-from atradiff.trajectory import Trajectory
+from atradiff.trajectory import Source, Trajectory
 
 AGENT = SACConfig(width=16, depth=1, batch_size=16, utd_ratio=2)
 ONLINE = OnlineConfig(
@@ -65,11 +65,10 @@ def make(
         offline_buffer: bool = False,
         learned: bool = False,
     ) -> Trainer:
-        buffers = [
-            Buffer(capacity, 4, 2, replay.n_step, AGENT.discount) for capacity in (replay.online_capacity, replay.synthetic_capacity)
-        ]
+        capacities = {Source.ONLINE: replay.online_capacity, Source.IMAGINED: replay.synthetic_capacity}
+        buffers = [Buffer(capacity, 4, 2, replay.n_step, AGENT.discount, source=source) for source, capacity in capacities.items()]
         if offline_buffer:
-            buffers.append(Buffer(2_000, 4, 2, replay.n_step, AGENT.discount))
+            buffers.append(Buffer(2_000, 4, 2, replay.n_step, AGENT.discount, source=Source.OFFLINE))
             for trajectory in offline.trajectories():
                 buffers[-1].add_trajectory(trajectory)
         agent = SAC(toys.SPEC, AGENT, make_generator(seed, "agent"))
@@ -84,7 +83,8 @@ def make(
             synthesizer = Synthesizer(bank, copy.deepcopy(trained_estimator), SYNTHESIS, 0.1, arm)
             adapter = Adapter(synthesizer, offline, held_out, ADAPTATION, seed)
             picked = PickedSet(ADAPTATION.capacity, ADAPTATION.random_drop)
-            imagination = Imagination(synthesizer, adapter, picked, td_error_importance(agent, replay.n_step, AGENT.discount))
+            importance = td_error_importance(agent, replay.n_step, AGENT.discount)
+            imagination = Imagination(synthesizer, adapter, picked, importance, offline.states)
         evaluator = Evaluator(environment, online.evaluation_episodes, seed=100)
         return Trainer(TaskEnvironment(environment), evaluator, agent, MixedReplay(replay, *buffers), imagination, online, seed)
 
@@ -246,14 +246,14 @@ def test_imagination_begins_where_the_agent_is(make: Make) -> None:
 
 @pytest.mark.parametrize("ratio", [0.3, 0.75])
 def test_realised_share_in_the_loop(make: Make, ratio: float) -> None:
-    trainer = make(replay=replace(REPLAY, synthetic_ratio=ratio), online=replace(ONLINE, update_after_env_steps=10_000))
-    trainer.collect_and_update(500, lambda n: None)
+    trainer = make(replay=replace(REPLAY, synthetic_ratio=ratio, synthetic_capacity=10_000), online=replace(ONLINE, update_after_env_steps=10_000))
+    trainer.collect_and_update(2_000, lambda n: None)
     assert trainer.replay.synthetic_share == pytest.approx(ratio, abs=0.01)
     assert len(trainer.replay.synthetic) == trainer.trigger.transitions
 
 
 def test_warm_start_takes_no_step(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = make()
+    trainer = make(online=replace(ONLINE, warm_start_offline_share=0.0))
     monkeypatch.setattr(trainer.environment, "step", forbidden)
     trainer.warm_start()
     assert trainer.env_steps == len(trainer.replay.online) == 0
@@ -263,6 +263,14 @@ def test_warm_start_takes_no_step(make: Make, monkeypatch: pytest.MonkeyPatch) -
     assert trainer.replay.synthetic_share == 0.0
     starts = [trainer.environment.reset(episode_seed(0, -1 - i))[0] for i in range(5)]
     assert all(np.array_equal(i.trajectory.states[0], s) for i, s in zip(trainer.imagined, starts, strict=True))
+
+
+def test_warm_start_begins_in_resets_and_in_offline_states(make: Make, offline: OfflineData) -> None:
+    trainer = make(online=replace(ONLINE, warm_start_offline_share=0.4))
+    trainer.warm_start()
+    offline_states = {state.tobytes() for state in offline.states}
+    known = [imagined.trajectory.states[0].tobytes() in offline_states for imagined in trainer.imagined]
+    assert known == [True, True, False, False, False]
 
 
 def test_warm_start_leaves_the_first_episode_alone(make: Make) -> None:

@@ -35,7 +35,8 @@ def test_studies_answer_what_they_are_named_after() -> None:
     assert settings("ratio", "replay.synthetic_ratio") == [0.0, 0.2, 0.5, 0.8, 0.95]
     assert settings("adaptation", "adaptation.importance") == ["td_error", "reward", "curiosity", "uniform"]
     assert settings("denoiser", "denoiser.network.backbone") == ["mlp", "dit", "unet"]
-    assert settings("lengths", "denoiser.horizons") == [[128], [128], [32]]
+    assert settings("lengths", "denoiser.horizons") == [[128], [128], [32], [32]]
+    assert settings("imitation", "agent.imitation_filter") == [False, True]
 
 
 def test_every_variant_has_every_seed_on_every_task() -> None:

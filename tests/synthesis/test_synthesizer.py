@@ -27,7 +27,7 @@ from atradiff.synthesis.reward_model import RewardModel
 from atradiff.synthesis.synthesizer import RewardArm, SynthesisConfig, Synthesizer, learned_rewards, oracle_rewards
 from atradiff.trajectory import Array, Trajectory
 
-KEEP_ALL = SynthesisConfig(prune=PruneConfig(loops=False, to_length=False))
+KEEP_ALL = SynthesisConfig(maximum_windows=1, prune=PruneConfig(loops=False, to_length=False))
 STATES = np.float32([[0.0, 0.0], [0.5, 0.5], [-0.5, 0.2], [0.8, -0.8], [0.1, 0.9]])
 TASKS = np.float32([[0.1, 0.3], [-0.6, 0.4], [-0.5, -0.2], [0.8, 0.8], [0.1, 0.0]])
 
@@ -104,13 +104,32 @@ def test_imagined_trajectories_end_where_the_task_does_or_the_window(normalizer:
     assert {i.trajectory.terminated for i in imagined} == ({True, False} if horizon == 4 else {True})
 
 
+def test_windows_are_chained_until_the_task_ends(normalizer: Normalizer) -> None:
+    """Where no horizon covers the way, windows carry on from each other's last states: the whole walk comes out, as from one long window."""
+    config = replace(KEEP_ALL, maximum_windows=20, length_quantile=0.5)
+    for ours, state, task in zip(make(normalizer, config, (4, 6))(STATES, TASKS, toys.generator()), STATES, TASKS, strict=True):
+        walk = straight_walk(state, task)
+        assert_same(ours.trajectory, walk)
+        left, expected = len(walk), []
+        while left > 0:  # each window is the shortest that covers what is left
+            expected.append(4 if left <= 3 else 6)
+            left -= expected[-1] - 1
+        assert ours.horizons == tuple(expected)
+
+
+def test_a_chain_has_at_most_so_many_windows(normalizer: Normalizer) -> None:
+    imagined = make(normalizer, replace(KEEP_ALL, maximum_windows=2), (4,))(STATES, TASKS, toys.generator())
+    for ours, state, task in zip(imagined, STATES, TASKS, strict=True):
+        assert_same(ours.trajectory, cut(straight_walk(state, task), 6))
+
+
 def test_trimmed_to_the_estimated_length(normalizer: Normalizer) -> None:
     """The quantile 0.1 knows half of the way here: the rest is trimmed, unless the way to a reward would be cut."""
     config = replace(KEEP_ALL, length_quantile=0.1, prune=PruneConfig(loops=False))
     states, tasks = STATES[1:2], TASKS[1:2]
     walk = straight_walk(states[0], tasks[0])
     short = make(normalizer, config, (8, 24))(states, tasks, toys.generator())[0]
-    assert short.horizon == 8
+    assert short.horizons == (8,)
     assert_same(short.trajectory, cut(walk, round(len(walk) / 2)))
     rewarded = make(normalizer, config, (24,))(states, tasks, toys.generator())[0]
     assert_same(rewarded.trajectory, walk)
@@ -126,7 +145,7 @@ def test_no_trajectory_is_longer_than_the_maximum(normalizer: Normalizer, maximu
         assert np.array_equal(cut.trajectory.states, full.trajectory.states[: kept + 1])
         assert np.array_equal(cut.trajectory.rewards, full.trajectory.rewards[:kept])
         assert cut.trajectory.terminated == (full.trajectory.terminated and kept == len(full.trajectory))
-        assert len(cut.pruned.rows) + cut.pruned.cut + cut.pruned.loops + cut.pruned.trimmed == cut.horizon
+        assert len(cut.pruned.rows) + cut.pruned.cut + cut.pruned.loops + cut.pruned.trimmed == len(cut.window_states)
 
 
 def test_first_state_is_exactly_the_agents(
@@ -137,12 +156,12 @@ def test_first_state_is_exactly_the_agents(
     for imagined, state, task in zip(synthesizer(states, tasks, toys.generator()), states, tasks, strict=True):
         assert np.array_equal(imagined.trajectory.states[0], state)
         assert np.array_equal(imagined.trajectory.task, task)
-        assert 1 <= len(imagined.trajectory) < imagined.horizon
+        assert 1 <= len(imagined.trajectory) < imagined.horizons[0]
         assert len(imagined.trajectory.states) == len(imagined.trajectory) + 1
         assert (np.abs(imagined.trajectory.actions) <= 1).all()
         assert set(imagined.trajectory.rewards.tolist()) <= {0.0, 1.0}
         assert imagined.trajectory.terminated != imagined.trajectory.truncated
-        assert imagined.window_states.shape == (imagined.horizon, 2)
+        assert imagined.window_states.shape == (imagined.horizons[0], 2)
 
 
 def test_requests_are_one_batch_a_horizon_and_come_back_in_order(normalizer: Normalizer) -> None:
@@ -150,12 +169,12 @@ def test_requests_are_one_batch_a_horizon_and_come_back_in_order(normalizer: Nor
     states, tasks = np.tile(STATES, (4, 1)), np.tile(TASKS, (4, 1))
     imagined = synthesizer(states, tasks, toys.generator())
     lengths = [len(straight_walk(s, t)) for s, t in zip(states, tasks, strict=True)]
-    assert [i.horizon for i in imagined] == [next((h for h in (4, 10, 24) if h - 1 >= n), 24) for n in lengths]
+    assert [i.horizons[0] for i in imagined] == [next((h for h in (4, 10, 24) if h - 1 >= n), 24) for n in lengths]
     assert [i.estimated_length for i in imagined] == lengths
     for i, state in zip(imagined, states, strict=True):
         assert np.array_equal(i.trajectory.states[0], state)
     for horizon, walker in synthesizer.bank.current.items():
-        expected = [s for s, i in zip(states, imagined, strict=True) if i.horizon == horizon]
+        expected = [s for s, i in zip(states, imagined, strict=True) if i.horizons == (horizon,)]
         assert len(walker.asked) == 1  # type: ignore[arg-type]
         assert np.array_equal(walker.asked[0], expected)  # type: ignore[index]
 

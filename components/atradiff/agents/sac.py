@@ -40,8 +40,8 @@ class SACConfig:
     target_entropy_scale: Annotated[float, Doc("Target entropy = -scale * action dimensions.")] = 0.5
     backup_entropy: Annotated[bool, Doc("Whether critic targets include the entropy of the next action.")] = False
     tau: Annotated[float, Gt(0), Le(1), Doc("Rate of the target critics.")] = 0.005
-    imitation_weight: Annotated[float, Ge(0), Doc("Weight of imitating imagined (rlpd: offline) actions in the actor's loss; 0 is off.")] = 0.0
-    imitation_filter: Annotated[bool, Doc("Imitate only actions that the critics hold for better than the actor's own.")] = True
+    imitation_weight: Annotated[float, Ge(0), Doc("Weight of imitating imagined (rlpd: offline) actions in the actor's loss; 0 is off.")] = 1.0
+    imitation_filter: Annotated[bool, Doc("Imitate only actions that the critics hold for better than the actor's own.")] = False
 
 
 class SAC:
@@ -127,7 +127,8 @@ class SAC:
         """alpha log pi - Q, with Q the mean over critics as in REDQ and RLPD; also the detached log-densities `[B]`.
 
         With an `imitation_weight`, plus that times the squared distance of the mode from the actions of imagined (rlpd: offline)
-        transitions which the critics hold for better than the mode: the Q-filter of Nair et al. 2018, here for imagination.
+        transitions; with an `imitation_filter`, only of those that the critics hold for better than the mode (the Q-filter of Nair et al.
+        2018). Imitating imagination is ours.
         """
         mean, log_std = self.actor(batch.observation)
         action, log_density = self.actor.sample(mean, log_std, self._noise(len(mean), generator))

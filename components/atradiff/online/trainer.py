@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from torch import Tensor
 from typing_extensions import Doc
 
@@ -36,7 +36,10 @@ class OnlineConfig:
     evaluate_every: Annotated[int, Ge(1), Doc("Env steps between evaluations; a checkpoint follows each.")] = 1_000
     evaluation_episodes: Annotated[int, Ge(1), Doc("Episodes of one evaluation, with fixed seeds.")] = 10
     warm_start_gradient_steps: Annotated[int, Ge(0), Doc("Gradient steps on imagination (or, for rlpd, on offline data) before the first env step.")] = 4_000
-    warm_start_trajectories: Annotated[int, Ge(1), Doc("Trajectories imagined from reset states for the warm start.")] = 256
+    warm_start_trajectories: Annotated[int, Ge(1), Doc("Trajectories imagined for the warm start.")] = 1_024
+    warm_start_offline_share: Annotated[
+        float, Ge(0), Le(1), Doc("Share of these that begin in states of the offline data, under the task at hand; the others in reset states.")
+    ] = 0.5
     update_after_env_steps: Annotated[int, Ge(1), Doc("Env steps before the online updates begin.")] = 100
     keep_checkpoints: Annotated[int, Ge(1), Doc("Checkpoints kept, the newest ones.")] = 3
 
@@ -69,12 +72,13 @@ def plan(config: OnlineConfig, adapt_every: int, start: int = 0) -> Iterator[Pha
 
 @dataclass(frozen=True)
 class Imagination:
-    """What an imagining agent has beside a plain one."""
+    """What an imagining agent has beside a plain one. `offline_states [N, O]` are where imagination may begin beforehand."""
 
     synthesizer: Synthesizer
     adapter: Adapter
     picked: PickedSet
     importance: Importance
+    offline_states: Array
 
 
 class Trainer:
@@ -139,7 +143,7 @@ class Trainer:
     def warm_start(self) -> None:
         """Before the first env step: imagine from reset states and learn from that (rlpd: from the offline data). Ours."""
         if self.imagination is not None:
-            self._imagine_from_resets(self.imagination.synthesizer)
+            self._imagine_beforehand(self.imagination)
         elif self.replay.offline is None:
             return
         with self._timed("update"):
@@ -251,19 +255,26 @@ class Trainer:
             self._requests.clear()
             del self.imagined[:-KEPT_FOR_PICTURES]
 
-    def _imagine_from_resets(self, synthesizer: Synthesizer) -> None:
-        """Imagine from the states that episodes begin in; no env step is taken for it."""
+    def _imagine_beforehand(self, imagination: Imagination) -> None:
+        """Imagine from the states that episodes begin in, and from states of the offline data; no env step is taken for it."""
         count, size = self.config.warm_start_trajectories, 64
         with self._timed("synthesis"):
             starts = [self.environment.reset(episode_seed(self.seed, -1 - i)) for i in range(count)]
             self._begin_episode()
+            for i, state in enumerate(self._offline_states(imagination, round(self.config.warm_start_offline_share * count))):
+                starts[i] = state, starts[i][1]
             for first in range(0, count, size):
                 states, tasks = (np.stack(parts) for parts in zip(*starts[first : first + size], strict=True))
-                for imagined in synthesizer(states, tasks, self.generators["synthesis"]):
+                for imagined in imagination.synthesizer(states, tasks, self.generators["synthesis"]):
                     self.replay.synthetic.add_trajectory(imagined.trajectory)
                     self.imagined.append(imagined)
             self.replay.warm_start_transitions = self.replay.synthetic.added
             del self.imagined[:-KEPT_FOR_PICTURES]
+
+    def _offline_states(self, imagination: Imagination, count: int) -> Array:
+        """`count` states `[N, O]` of the offline data, uniform with replacement."""
+        states = imagination.offline_states
+        return states[torch.randint(len(states), (count,), generator=self.generators["synthesis"]).numpy()]
 
     def _learn(self, transitions: int) -> None:
         batch = self.replay.sample(transitions, self.generators["replay"])

@@ -36,8 +36,8 @@ EVALUATION_SEED = 0  # the same episodes for every run
 def params_of_arm(params: Params, arm: Arm) -> Params:
     """The parameters that an arm really runs with.
 
-    `agent` uses neither imagination nor offline data, and so has no warm start and nothing to adapt; `atradiff` with a
-    synthetic_ratio of 0 is the same. `rlpd` is the same agent with half of every batch from the offline data.
+    `agent` uses neither imagination nor offline data, and so has no warm start and nothing to imitate or to adapt; `atradiff` with a
+    synthetic_ratio of 0 is the same. `rlpd` is the same agent with half of every batch from the offline data, which it imitates.
     """
     if arm == "rlpd":
         replay = replace(params.replay, synthetic_ratio=0.0, offline_ratio=RLPD_OFFLINE_RATIO)
@@ -45,7 +45,8 @@ def params_of_arm(params: Params, arm: Arm) -> Params:
         replay = replace(params.replay, synthetic_ratio=0.0, offline_ratio=0.0)
     else:
         return params
-    return replace(params, replay=replay, adaptation=replace(params.adaptation, adapt_every=0))
+    agent = params.agent if replay.offline_ratio > 0 else replace(params.agent, imitation_weight=0.0)
+    return replace(params, replay=replay, agent=agent, adaptation=replace(params.adaptation, adapt_every=0))
 
 
 def build_trainer(params: Params, arm: Arm, seed: int, layout: Layout, device: str) -> Trainer:
@@ -72,6 +73,7 @@ def build_trainer(params: Params, arm: Arm, seed: int, layout: Layout, device: s
             adapter=Adapter(synthesizer, *split, params.adaptation, seed),
             picked=PickedSet(params.adaptation.capacity, params.adaptation.random_drop),
             importance=_importance(params, agent, synthesizer),
+            offline_states=split[0].states,
         )
     return Trainer(environment, evaluator, agent, mixed, imagination, params.online, seed)
 

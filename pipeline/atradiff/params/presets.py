@@ -34,8 +34,8 @@ class MazeTask:
 
 TASKS = {
     "pointmaze-umaze": MazeTask("PointMaze_UMaze-v3", "local/pointmaze/umaze-v0", (1, 1), (3, 1), 300, (32, 64, 128)),
-    "pointmaze-medium": MazeTask("PointMaze_Medium-v3", "local/pointmaze/medium-v0", (1, 1), (6, 6), 500, (64, 128, 256)),
-    "pointmaze-large": MazeTask("PointMaze_Large-v3", "local/pointmaze/large-v0", (1, 1), (7, 10), 800, (128, 256, 384)),
+    "pointmaze-medium": MazeTask("PointMaze_Medium-v3", "local/pointmaze/medium-v0", (1, 1), (6, 6), 500, (32, 64)),
+    "pointmaze-large": MazeTask("PointMaze_Large-v3", "local/pointmaze/large-v0", (1, 1), (7, 10), 800, (32, 64)),
 }
 
 
@@ -98,6 +98,7 @@ def _dataset_preset(dataset_id: str) -> Params:
                 ),
                 denoiser=replace(params.denoiser, horizons=[h for h in OWN_HORIZONS if h <= rows] or [rows]),
                 synthesis=replace(params.synthesis, prune=replace(params.synthesis.prune, loops=False)),
+                agent=replace(params.agent, imitation_filter=True),
             )
         ),
         f"the dataset {dataset_id!r}",

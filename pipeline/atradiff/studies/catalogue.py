@@ -24,7 +24,19 @@ def _rlpd(label: str = CONTROL, settings: dict[str, Any] | None = None) -> Varia
 
 
 def _arms(params: Params) -> list[Variant]:
+    """The control imitates its offline data as ATraDiff does its imagination; RLPD as published does not, see `imitation`."""
     return [_imagining("atradiff"), _rlpd(), _imagining("agent", arm="agent")]
+
+
+def _imitation(params: Params) -> list[Variant]:
+    """Each arm with none, all, and what the critics hold for better than the actor's own."""
+    degrees: dict[str, dict[str, Any]] = {
+        "none": {"agent.imitation_weight": 0.0},
+        "all": {"agent.imitation_filter": False},
+        "filtered": {"agent.imitation_filter": True},
+    }
+    ours = [_imagining(f"atradiff, {degree}", settings, f"rlpd, {degree}") for degree, settings in degrees.items()]
+    return [*ours, *(_rlpd(f"rlpd, {degree}", settings) for degree, settings in degrees.items())]
 
 
 def _data_size(params: Params) -> list[Variant]:
@@ -47,7 +59,8 @@ def _lengths(params: Params) -> list[Variant]:
         _imagining("several, no pruner", unpruned),
         _imagining(f"one long ({long})", {"denoiser.horizons": [long]}),
         _imagining(f"one long ({long}), no pruner", {"denoiser.horizons": [long], **unpruned}),
-        _imagining(f"one short ({short})", {"denoiser.horizons": [short]}),
+        _imagining(f"one short ({short}), chained", {"denoiser.horizons": [short]}),
+        _imagining(f"one short ({short}), not chained", {"denoiser.horizons": [short], "synthesis.maximum_windows": 1}),
         _rlpd(),
     ]
 
@@ -98,6 +111,7 @@ STUDIES = {
     for study in (
         Study("arms", "ATraDiff, the control and the plain agent", ALL_MAZES, _arms),
         Study("data-size", "1, 3, 10, 30 and 100 % of the offline episodes, for ATraDiff and the control", ONE_MAZE, _data_size),
+        Study("imitation", "the actor imitates no, all or the better actions, of imagination or of the offline data", ALL_MAZES, _imitation),
         Study("lengths", "one long model, one short, several; with and without trimming and pruning", ONE_MAZE, _lengths),
         Study(
             "transitions-or-trajectories",
