@@ -20,6 +20,21 @@ REACHED = 0.15
 REACH = EnvironmentConfig("toys/Reach-v0", max_episode_steps=12, achieved_goal=(0, 1))
 DRIFT = EnvironmentConfig("toys/Drift-v0", max_episode_steps=12, achieved_goal=(0, 1))
 SPEC = Spec(2, 2, 2, (-1.0, -1.0), (1.0, 1.0), reward_values=(0.0, 1.0), reward_minimum=0.0)
+REQUIRED_METRICS = {
+    "env_steps",
+    "gradient_steps",
+    "eval/success_rate",
+    "eval/return",
+    "replay/synthetic_share",
+    "synthesis/trajectories",
+    "synthesis/mean_length",
+    "time/seconds",
+    "time/env_seconds",
+    "time/update_seconds",
+    "time/synthesis_seconds",
+    "time/adapt_seconds",
+}
+"""What a line of metrics.jsonl has at least."""
 BOX2 = spaces.Box(-1.0, 1.0, (2,), np.float32)
 
 

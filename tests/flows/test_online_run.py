@@ -15,21 +15,7 @@ from atradiff.flows.run_folder import Metrics, RunFolder
 from atradiff.params.schema import Params
 from atradiff.project.layout import Layout
 from projects import online_params
-
-REQUIRED = {
-    "env_steps",
-    "gradient_steps",
-    "eval/success_rate",
-    "eval/return",
-    "replay/synthetic_share",
-    "synthesis/trajectories",
-    "synthesis/mean_length",
-    "time/seconds",
-    "time/env_seconds",
-    "time/update_seconds",
-    "time/synthesis_seconds",
-    "time/adapt_seconds",
-}
+from toys import REQUIRED_METRICS
 
 
 def carry_out(run: OnlineRun, phases: int | None = None) -> RunFolder:
@@ -86,7 +72,7 @@ def test_a_finished_run_goes_on_with_a_larger_budget_only(online_project: Layout
 def test_a_run_folder_holds_what_it_should(online_project: Layout, tmp_path: Path) -> None:
     run = OnlineRun.begin(online_params(), "atradiff", 0, tmp_path / "run", online_project, "cpu")
     folder = carry_out(run)
-    assert all(row.keys() >= REQUIRED for row in folder.metrics())
+    assert all(row.keys() >= REQUIRED_METRICS for row in folder.metrics())
     assert [path.name for path in checkpoint_folders(folder)] == ["step-000000040", "step-000000060"]
     html = run.finish().read_text()
     assert html.count("data:image/svg+xml;base64,") == 2

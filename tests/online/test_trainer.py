@@ -170,18 +170,7 @@ def test_metrics_of_a_run(make: Make) -> None:
     assert [line["gradient_steps"] for line in lines] == [3, 3 + 2 * 21, 3 + 2 * 51]
     assert [line["replay/online"] for line in lines] == [0, 30, 60]
     for line in lines:
-        assert set(line) >= {
-            "eval/success_rate",
-            "eval/return",
-            "replay/synthetic_share",
-            "synthesis/trajectories",
-            "synthesis/mean_length",
-            "time/seconds",
-            "time/env_seconds",
-            "time/update_seconds",
-            "time/synthesis_seconds",
-            "time/adapt_seconds",
-        }
+        assert set(line) >= toys.REQUIRED_METRICS
         assert all(value is None or np.isfinite(value) for value in line.values())
     spent = sum(lines[-1][f"time/{part}_seconds"] for part in ("env", "update", "synthesis", "adapt", "evaluate"))
     assert 0 < spent <= lines[-1]["time/seconds"]
