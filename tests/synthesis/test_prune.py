@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from scipy.spatial import KDTree
 
 from atradiff.data.normalizer import Normalizer
 from atradiff.data.store import OfflineData
-from atradiff.synthesis.prune import PruneConfig, Pruned, loop_epsilon, one_step_distances, prune
+from atradiff.synthesis.prune import PruneConfig, Pruned, _far_neighbours, loop_epsilon, one_step_distances, prune
 from atradiff.trajectory import Array, BoolArray
 
 EPSILON = 0.45
@@ -205,3 +206,13 @@ def test_cost_is_nearly_linear() -> None:
         return best
 
     assert seconds(8_000) < 24 * seconds(1_000)
+
+
+@given(windows(), st.integers(2, 10))
+def test_far_neighbours_are_those_of_a_slow_count(window: Window, minimum: int) -> None:
+    """What is told to have none is never asked again, so none may be missed."""
+    states = window[0]
+    told = _far_neighbours(KDTree(states), states, EPSILON, minimum)
+    for row, state in enumerate(states):
+        rows = np.flatnonzero(np.linalg.norm(states.astype(np.float64) - state, axis=1) <= EPSILON * (1 - 1e-4))
+        assert told[row] >= (np.abs(rows - row) >= minimum).sum()

@@ -257,7 +257,7 @@ class Trainer:
 
     def _imagine_beforehand(self, imagination: Imagination) -> None:
         """Imagine from the states that episodes begin in, and from states of the offline data; no env step is taken for it."""
-        count, size = self.config.warm_start_trajectories, 64
+        count, size = self.config.warm_start_trajectories, 256
         with self._timed("synthesis"):
             starts = [self.environment.reset(episode_seed(self.seed, -1 - i)) for i in range(count)]
             self._begin_episode()

@@ -87,13 +87,16 @@ def _without_loops(states: Array, needed: BoolArray, epsilon: float, minimum: in
     if last <= minimum:
         return np.arange(last + 1)
     tree = KDTree(states)
+    far = _far_neighbours(tree, states, epsilon, minimum)
+    if not far.any():
+        return np.arange(last + 1)
     longest = np.linalg.norm(np.diff(states, axis=0), axis=1).max()
     blocked = np.append(np.flatnonzero(needed), last)  # a jump may land on these rows, but not pass them
     kept = [0]
     row = 1
     while row <= last:
         limit = blocked[np.searchsorted(blocked, row)]
-        if limit - row >= minimum:
+        if limit - row >= minimum and far[row]:
             near = np.asarray(tree.query_ball_point(states[row], epsilon))
             near = near[(near >= row + minimum) & (near <= limit)]
             near = near[np.linalg.norm(states[near] - states[kept[-1]], axis=1) <= longest]
@@ -103,3 +106,13 @@ def _without_loops(states: Array, needed: BoolArray, epsilon: float, minimum: in
         kept.append(row)
         row += 1
     return np.asarray(kept)
+
+
+def _far_neighbours(tree: KDTree, states: Array, epsilon: float, minimum: int) -> IntArray:
+    """How many states within epsilon lie at least `minimum` rows away, `[H]`; rounding may add some that do not, and takes none away."""
+    near = np.asarray(tree.query_ball_point(states, epsilon, return_length=True)) - 1
+    for offset in range(1, minimum):
+        close = np.linalg.norm(states[offset:] - states[:-offset], axis=1) <= epsilon * (1 - 1e-5)
+        near[offset:] -= close
+        near[:-offset] -= close
+    return near
