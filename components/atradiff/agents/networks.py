@@ -22,7 +22,6 @@ class EnsembleMLP(nn.Module):
 
     def __init__(self, ensemble: int, sizes: list[int], layer_norm: bool) -> None:
         super().__init__()
-        self.ensemble = ensemble
         self.layer_norm = layer_norm
         bounds = [1 / math.sqrt(inputs) for inputs in sizes[:-1]]
         shapes = list(zip(sizes[:-1], sizes[1:], bounds, strict=True))
@@ -89,7 +88,6 @@ class CriticEnsemble(nn.Module):
 
     def __init__(self, ensemble: int, observation_dim: int, action_dim: int, width: int, depth: int, layer_norm: bool) -> None:
         super().__init__()
-        self.ensemble = ensemble
         self.net = EnsembleMLP(ensemble, [observation_dim + action_dim, *[width] * depth, 1], layer_norm)
 
     def forward(self, observation: Tensor, action: Tensor, members: Tensor | None = None) -> Tensor:

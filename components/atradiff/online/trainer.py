@@ -143,7 +143,7 @@ class Trainer:
     def warm_start(self) -> None:
         """Before the first env step: imagine from reset states and learn from that (rlpd: from the offline data). Ours."""
         if self.imagination is not None:
-            self._imagine_beforehand(self.imagination)
+            self._imagine_beforehand(self.imagination.offline_states)
         elif self.replay.offline is None:
             return
         with self._timed("update"):
@@ -245,36 +245,34 @@ class Trainer:
 
     def _imagine(self) -> None:
         """Serve all requests: D_s.add(tau)."""
-        assert self.imagination is not None
+        states, tasks = (np.stack(parts) for parts in zip(*self._requests, strict=True))
         with self._timed("synthesis"):
-            states, tasks = (np.stack(parts) for parts in zip(*self._requests, strict=True))
-            for imagined in self.imagination.synthesizer(states, tasks, self.generators["synthesis"]):
-                self.replay.synthetic.add_trajectory(imagined.trajectory)
-                self.trigger.stored(len(imagined.trajectory))
-                self.imagined.append(imagined)
-            self._requests.clear()
-            del self.imagined[:-KEPT_FOR_PICTURES]
+            for length in self._imagine_from(states, tasks):
+                self.trigger.stored(length)
+        self._requests.clear()
 
-    def _imagine_beforehand(self, imagination: Imagination) -> None:
-        """Imagine from the states that episodes begin in, and from states of the offline data; no env step is taken for it."""
+    def _imagine_beforehand(self, offline_states: Array) -> None:
+        """Imagine from states of the offline data and from those that episodes begin in; no env step is taken for it."""
         count, size = self.config.warm_start_trajectories, 256
         with self._timed("synthesis"):
-            starts = [self.environment.reset(episode_seed(self.seed, -1 - i)) for i in range(count)]
+            resets = [self.environment.reset(episode_seed(self.seed, -1 - i)) for i in range(count)]
             self._begin_episode()
-            for i, state in enumerate(self._offline_states(imagination, round(self.config.warm_start_offline_share * count))):
-                starts[i] = state, starts[i][1]
+            states, tasks = (np.stack(parts) for parts in zip(*resets, strict=True))
+            offline = round(self.config.warm_start_offline_share * count)
+            drawn = torch.randint(len(offline_states), (offline,), generator=self.generators["synthesis"])
+            states[:offline] = offline_states[drawn.numpy()]
             for first in range(0, count, size):
-                states, tasks = (np.stack(parts) for parts in zip(*starts[first : first + size], strict=True))
-                for imagined in imagination.synthesizer(states, tasks, self.generators["synthesis"]):
-                    self.replay.synthetic.add_trajectory(imagined.trajectory)
-                    self.imagined.append(imagined)
+                self._imagine_from(states[first : first + size], tasks[first : first + size])
             self.replay.warm_start_transitions = self.replay.synthetic.added
-            del self.imagined[:-KEPT_FOR_PICTURES]
 
-    def _offline_states(self, imagination: Imagination, count: int) -> Array:
-        """`count` states `[N, O]` of the offline data, uniform with replacement."""
-        states = imagination.offline_states
-        return states[torch.randint(len(states), (count,), generator=self.generators["synthesis"]).numpy()]
+    def _imagine_from(self, states: Array, tasks: Array) -> list[int]:
+        """Imagine one trajectory from each state `[B, O]` into D_s, keep the last ones for pictures, and return their lengths."""
+        assert self.imagination is not None
+        imagined = self.imagination.synthesizer(states, tasks, self.generators["synthesis"])
+        for one in imagined:
+            self.replay.synthetic.add_trajectory(one.trajectory)
+        self.imagined = [*self.imagined, *imagined][-KEPT_FOR_PICTURES:]
+        return [len(one.trajectory) for one in imagined]
 
     def _learn(self, transitions: int) -> None:
         batch = self.replay.sample(transitions, self.generators["replay"])

@@ -108,9 +108,7 @@ def learning_curves(path: Path, curves: Mapping[str, Sequence[Sequence[Row]]], t
         if told:
             axes.set_ylim(0, 1)
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.set_xlim(left=0)
-        axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        _env_steps_axis(axes, 7)
         figure.legend(loc="outside lower center", ncols=min(3, len(curves)))
 
 
@@ -128,13 +126,18 @@ def banded_curves(path: Path, panels: Mapping[str, Mapping[str, tuple[Array, Arr
                 axes.plot(
                     steps, value, color=colour, linewidth=1.8, linestyle=dashes, marker=marker, markersize=4, label=label, clip_on=False, zorder=3
                 )
-            axes.set_xlim(left=0)
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+            _env_steps_axis(axes, 6)
         figure.axes[0].set_ylabel("success rate")
         handles = {label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
         figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=min(3, len(labels)))
+
+
+def _env_steps_axis(axes: Axes, ticks: int) -> None:
+    """Env steps from 0, with at most so many intervals."""
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
 def imagined_over_maze(
