@@ -25,8 +25,9 @@ PIP_INSTALL := .venv/bin/python -m pip install --disable-pip-version-check --qui
 	$(PIP_INSTALL) -c constraints.txt -e '.[dev]'
 	touch $@
 
+# Two test files at a time, each process on one core: torch's own threads would only get in each other's way.
 test: .venv/.developing
-	.venv/bin/pytest -q
+	OMP_NUM_THREADS=1 .venv/bin/pytest -q --numprocesses 2 --dist loadfile
 
 lint: .venv/.developing
 	.venv/bin/ruff check components pipeline tests
