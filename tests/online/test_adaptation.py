@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import toys
+from atradiff.data.hindsight import Hindsight, HindsightConfig
 from atradiff.data.normalizer import Normalizer
 from atradiff.data.store import OfflineData
 from atradiff.diffusion.denoiser import Denoiser
@@ -47,7 +48,7 @@ def picked() -> list[Trajectory]:
 
 
 def adapter(synthesizer: Synthesizer, offline: OfflineData, held_out: OfflineData, config: AdaptationConfig = CONFIG) -> Adapter:
-    return Adapter(synthesizer, offline, held_out, config, seed=0)
+    return Adapter(synthesizer, offline, held_out, Hindsight(offline, (), HindsightConfig()), config, seed=0)
 
 
 def test_originals_keep_every_byte(synthesizer: Synthesizer, offline: OfflineData, held_out: OfflineData, picked: list[Trajectory]) -> None:

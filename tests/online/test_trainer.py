@@ -16,6 +16,7 @@ import toys
 from atradiff.agents.evaluate import Evaluator
 from atradiff.agents.sac import SAC, SACConfig
 from atradiff.data.environment import EnvironmentConfig, TaskEnvironment
+from atradiff.data.hindsight import Hindsight, HindsightConfig
 from atradiff.data.normalizer import Normalizer
 from atradiff.data.store import OfflineData
 from atradiff.diffusion.denoiser import Denoiser
@@ -81,7 +82,7 @@ def make(
                     arm = learned_rewards(RewardModel(normalizer, EstimatorNetworkConfig(8, 1)).eval())
             bank = DenoiserBank([copy.deepcopy(denoiser) for denoiser in trained_denoisers])
             synthesizer = Synthesizer(bank, copy.deepcopy(trained_estimator), SYNTHESIS, 0.1, arm)
-            adapter = Adapter(synthesizer, offline, held_out, ADAPTATION, seed)
+            adapter = Adapter(synthesizer, offline, held_out, Hindsight(offline, (), HindsightConfig()), ADAPTATION, seed)
             picked = PickedSet(ADAPTATION.capacity, ADAPTATION.random_drop)
             importance = td_error_importance(agent, replay.n_step, AGENT.discount)
             imagination = Imagination(synthesizer, adapter, picked, importance, offline.states)

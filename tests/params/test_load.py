@@ -75,7 +75,7 @@ def test_missing_keys_keep_their_defaults(tmp_path: Path) -> None:
         ("agent.tau=1.5", "agent.tau is 1.5, but must be a number above 0 and at most 1"),
         ("agent.tau=fast", 'agent.tau is "fast", but must be a number'),
         ("agent.tau=.nan", "agent.tau is nan"),
-        ("synthesis.reward=guess", 'synthesis.reward is "guess", but must be one of generated, learned, oracle'),
+        ("synthesis.reward=guess", 'synthesis.reward is "guess", but must be one of generated, goal, learned, oracle'),
         ("synthesis.maximum_length=0", "synthesis.maximum_length is 0, but must be a whole number at least 1 or null"),
         ("synthesis.length_quantile=0.3", "must be one of 0.1, 0.5, 0.9"),
         ("denoiser=3", "denoiser must be a section"),

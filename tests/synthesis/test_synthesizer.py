@@ -145,7 +145,7 @@ def test_no_trajectory_is_longer_than_the_maximum(normalizer: Normalizer, maximu
         assert np.array_equal(cut.trajectory.states, full.trajectory.states[: kept + 1])
         assert np.array_equal(cut.trajectory.rewards, full.trajectory.rewards[:kept])
         assert cut.trajectory.terminated == (full.trajectory.terminated and kept == len(full.trajectory))
-        assert len(cut.pruned.rows) + cut.pruned.cut + cut.pruned.loops + cut.pruned.trimmed == len(cut.window_states)
+        assert len(cut.pruned.rows) + cut.pruned.cut + cut.pruned.loops + cut.pruned.trimmed == cut.generated_rows
 
 
 def test_first_state_is_exactly_the_agents(
@@ -161,7 +161,7 @@ def test_first_state_is_exactly_the_agents(
         assert (np.abs(imagined.trajectory.actions) <= 1).all()
         assert set(imagined.trajectory.rewards.tolist()) <= {0.0, 1.0}
         assert imagined.trajectory.terminated != imagined.trajectory.truncated
-        assert imagined.window_states.shape == (imagined.horizons[0], 2)
+        assert imagined.generated_rows == imagined.horizons[0]
 
 
 def test_requests_are_one_batch_a_horizon_and_come_back_in_order(normalizer: Normalizer) -> None:

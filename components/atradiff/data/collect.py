@@ -35,6 +35,8 @@ class CollectConfig:
     """How local data is made where task.dataset.id names a dataset that is not there yet."""
 
     transitions: Annotated[int, Ge(100), Doc("Transitions to collect.")] = 200_000
+    maximum_cells: Annotated[int | None, Ge(1), Doc("Cells from an episode's start to its goal at most; null is any number.")] = None
+    maximum_steps: Annotated[int | None, Ge(1), Doc("Transitions of an episode at most; null leaves it to the environment.")] = None
     action_noise: Annotated[float, Ge(0), Doc("Standard deviation of the Gaussian noise on the controller's actions.")] = 0.5
     gain: Annotated[float, Gt(0), Doc("Proportional gain of the controller towards the next cell's centre.")] = 10.0
     damping: Annotated[float, Ge(0), Doc("Damping of the controller on the velocity.")] = 1.0
@@ -65,6 +67,13 @@ class MazeController:
                     step[cell] = (i, j)
                     frontier.append(cell)
         return step
+
+    def cells_between(self, start: Cell, goal: Cell) -> int:
+        """Cells to walk from `start` to `goal`, the latter counted."""
+        count = 0
+        while start != goal:
+            start, count = self._next[goal][start], count + 1
+        return count
 
     def cell(self, x: float, y: float) -> Cell:
         """The (row, column) of a position."""
@@ -100,8 +109,10 @@ def collect_maze(
     count = 0
     while count < config.transitions:
         start, goal = generator.choice(len(controller.cells), size=2, replace=False)
+        if config.maximum_cells is not None and controller.cells_between(controller.cells[start], controller.cells[goal]) > config.maximum_cells:
+            continue
         options = {"reset_cell": np.asarray(controller.cells[start]), "goal_cell": np.asarray(controller.cells[goal])}
-        limit = config.transitions - count
+        limit = min(config.transitions - count, config.maximum_steps or config.transitions)
         buffers.append(_episode(environment.env, controller, options, generator, limit))
         count += len(buffers[-1])
         report(count)
@@ -122,7 +133,8 @@ def collect_maze(
 def recipe(environment_config: EnvironmentConfig, config: CollectConfig) -> dict[str, Any]:
     """All that decides the content of a collected dataset, as plain values."""
     environment = {name: getattr(environment_config, name) for name in ("id", "kwargs", "max_episode_steps")}
-    return json.loads(json.dumps({"environment": environment, **asdict(config)}))
+    chosen = {name: value for name, value in asdict(config).items() if value is not None}
+    return json.loads(json.dumps({"environment": environment, **chosen}))
 
 
 def read_recipe(dataset: MinariDataset) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -120,6 +120,20 @@ def stack_trajectories(trajectories: list[Trajectory], spec: Spec) -> OfflineDat
         tasks=np.stack([t.task for t in trajectories]),
         episode_ends=np.cumsum([len(t) + 1 for t in trajectories]),
         episode_terminated=np.asarray([t.terminated for t in trajectories]),
+    )
+
+
+def concatenate(parts: Sequence[OfflineData]) -> OfflineData:
+    """The episodes of all parts, in order."""
+    offsets = np.cumsum([0, *(len(part.states) for part in parts)])
+    return OfflineData(
+        spec=parts[0].spec,
+        states=np.concatenate([part.states for part in parts]),
+        actions=np.concatenate([part.actions for part in parts]),
+        rewards=np.concatenate([part.rewards for part in parts]),
+        tasks=np.concatenate([part.tasks for part in parts]),
+        episode_ends=np.concatenate([part.episode_ends + offset for part, offset in zip(parts, offsets, strict=False)]),
+        episode_terminated=np.concatenate([part.episode_terminated for part in parts]),
     )
 
 

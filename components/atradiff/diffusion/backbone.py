@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import Doc
 
+from atradiff.diffusion.features import FourierFeatures
 from atradiff.diffusion.preconditioner import ConditionalGaussian
 from atradiff.errors import UserError
 
@@ -37,12 +38,13 @@ class ConditionEmbedding(nn.Module):
     def __init__(self, condition_dim: int, width: int) -> None:
         super().__init__()
         self.register_buffer("frequencies", torch.exp(torch.linspace(math.log(0.5), math.log(64.0), 16)))
-        self.net = nn.Sequential(nn.Linear(32 + condition_dim, width), nn.SiLU(), nn.Linear(width, width))
+        self.features = FourierFeatures(condition_dim)
+        self.net = nn.Sequential(nn.Linear(32 + self.features.size, width), nn.SiLU(), nn.Linear(width, width))
         self.frequencies: Tensor
 
     def forward(self, noise_level: Tensor, condition: Tensor) -> Tensor:
         angle = noise_level[:, None] * self.frequencies
-        return self.net(torch.cat([angle.cos(), angle.sin(), condition], dim=-1))
+        return self.net(torch.cat([angle.cos(), angle.sin(), self.features(condition)], dim=-1))
 
 
 class DiTBlock(nn.Module):

@@ -19,6 +19,7 @@ from torch.nn import functional
 from typing_extensions import Doc
 
 from atradiff.data.windows import Windows
+from atradiff.diffusion.features import FourierFeatures
 from atradiff.diffusion.training import Progress, TrainConfig, fit
 
 
@@ -29,7 +30,7 @@ class PreconditionerConfig:
     width: Annotated[int, Ge(8), Doc("Units in a hidden layer of the conditional mean.")] = 256
     gradient_steps: Annotated[int, Ge(1), Doc("Gradient steps of the conditional mean.")] = 4_000
     learning_rate: Annotated[float, Gt(0), Doc("Peak learning rate of the conditional mean.")] = 2e-3
-    windows: Annotated[int, Ge(2), Doc("Windows on which the Gaussian is fitted.")] = 40_000
+    windows: Annotated[int, Ge(2), Doc("Windows on which the Gaussian is fitted.")] = 100_000
     minimum_variance: Annotated[float, Gt(0), Doc("Directions with less variance, in normalised units, are taken as certain.")] = 1e-4
 
 
@@ -45,8 +46,9 @@ class MeanCoefficients(nn.Module):
 
     def __init__(self, condition_dim: int, width: int, rank: int) -> None:
         super().__init__()
+        features = FourierFeatures(condition_dim)
         self.net = nn.Sequential(
-            nn.Linear(condition_dim, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+            features, nn.Linear(features.size, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
         self.head = nn.Linear(width, rank)
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 from typing_extensions import Doc
 
+from atradiff.data.hindsight import Hindsight
 from atradiff.data.store import OfflineData, stack_trajectories
 from atradiff.data.windows import WindowBatch, Windows
 from atradiff.diffusion.denoiser import Denoiser
@@ -57,12 +59,22 @@ BatchT = TypeVar("BatchT", WindowBatch, StateBatch)
 class Adapter:
     """Adapts a synthesizer's current denoisers and its length estimator. The originals are never touched.
 
-    offline and held_out are the two parts of the offline data that training kept apart.
+    offline and held_out are the two parts of the offline data that training kept apart, the former with the pieces that `hindsight` cut
+    out of it; it cuts them out of the picked trajectories too.
     """
 
-    def __init__(self, synthesizer: Synthesizer, offline: OfflineData, held_out: OfflineData, config: AdaptationConfig, seed: int) -> None:
+    def __init__(
+        self,
+        synthesizer: Synthesizer,
+        offline: OfflineData,
+        held_out: OfflineData,
+        hindsight: Hindsight,
+        config: AdaptationConfig,
+        seed: int,
+    ) -> None:
         self.synthesizer = synthesizer
         self.config = config
+        self._hindsight = hindsight
         self._offline = offline
         self._normalizer = synthesizer.estimator.normalizer
         self._device = next(iter(synthesizer.bank.current.values())).gaussian.variance.device
@@ -74,7 +86,7 @@ class Adapter:
 
     def adapt(self, picked: list[Trajectory], generator: torch.Generator) -> list[Adapted]:
         """One adaptation of every model on `picked` mixed with offline data, each rolled back by itself if it forgets."""
-        data = stack_trajectories(picked, self._normalizer.spec)
+        data = self._hindsight(stack_trajectories(picked, self._normalizer.spec), _numpy_generator(generator))
         results: list[Adapted] = []
         for horizon, denoiser in self.synthesizer.bank.current.items():
             fresh, offline = Windows(data, horizon, self._normalizer, self._device), self._windows[horizon]
@@ -154,3 +166,7 @@ class Adapter:
         """The loss on held-out windows at fixed noise, so that two models can be compared."""
         generator = torch.Generator().manual_seed(self._held_out_seed)
         return float(denoiser.loss(batch, generator)[0])
+
+
+def _numpy_generator(generator: torch.Generator) -> np.random.Generator:
+    return np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))

@@ -141,7 +141,7 @@ def length_metrics(estimator: LengthEstimator, bank: DenoiserBank, held_out: Off
 
 def _pruning(imagined: list[Imagined]) -> Metrics:
     """What the pruner removed, as shares of the generated rows, and what came out."""
-    rows = sum(len(i.window_states) for i in imagined)
+    rows = sum(i.generated_rows for i in imagined)
     return {
         "prune/cut_share": sum(i.pruned.cut for i in imagined) / rows,
         "prune/loop_share": sum(i.pruned.loops for i in imagined) / rows,

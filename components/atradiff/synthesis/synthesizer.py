@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, NamedTuple
 
@@ -17,6 +17,7 @@ from atradiff.synthesis.bank import DenoiserBank
 from atradiff.synthesis.length_estimator import QUANTILES, LengthEstimator
 from atradiff.synthesis.prune import PruneConfig, Pruned, prune
 from atradiff.synthesis.reward_model import RewardModel, RewardModelConfig
+from atradiff.synthesis.waypoints import WaypointConfig, Waypoints
 from atradiff.trajectory import Array, BoolArray, IntArray, Trajectory
 
 Outcome = tuple[Array, BoolArray]
@@ -29,12 +30,16 @@ class SynthesisConfig:
     """How trajectories are imagined."""
 
     reward: Annotated[
-        Literal["generated", "learned", "oracle"],
-        Doc("Rewards of imagined steps: the denoiser's own channels, a learned model, or the environment's reward function."),
+        Literal["generated", "goal", "learned", "oracle"],
+        Doc(
+            "Rewards of imagined steps: the denoiser's own channels, success within the radius at which offline episodes succeeded, a learned "
+            "model, or the environment's reward function."
+        ),
     ] = "generated"
     length_quantile: Annotated[float, Doc("Quantile of the remaining steps that a trajectory must cover: 0.1, 0.5 or 0.9.")] = 0.9
     maximum_length: Annotated[int | None, Ge(1), Doc("Transitions kept of an imagined trajectory at most; null keeps all.")] = None
-    maximum_windows: Annotated[int, Ge(1), Doc("Windows chained at most where the longest horizon does not cover the length; 1 is no chaining.")] = 8
+    maximum_windows: Annotated[int, Ge(1), Doc("Windows chained at most where the longest horizon does not cover the length; 1 is no chaining.")] = 24
+    waypoints: WaypointConfig = field(default_factory=WaypointConfig)
     batch_size: Annotated[int, Ge(1), Doc("Requests gathered before they are served together.")] = 16
     original_share: Annotated[float, Ge(0), Le(1), Doc("Share of trajectories imagined by the original denoisers, once adapted ones exist.")] = 0.2
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
@@ -43,10 +48,11 @@ class SynthesisConfig:
 
 
 class Window(NamedTuple):
-    """One sample of a denoiser in the units of the task: states `[H, O]`, the same normalised `[H, O]`, actions `[H - 1, A]`,
-    rewards `[H - 1]`, whether a transition ended the task `[H - 1]`, and whether the trajectory stops after it `[H - 1]`: the denoiser
-    may think so where the reward arm does not."""
+    """One sample of the denoiser of `horizon` rows in the units of the task, T transitions of it: states `[T + 1, O]`, the same normalised
+    `[T + 1, O]`, actions `[T, A]`, rewards `[T]`, whether a transition ended the task `[T]`, and whether the window stops after it `[T]`: at
+    a waypoint, or where the denoiser believes in an end that the reward arm denies."""
 
+    horizon: int
     states: Array
     normalised: Array
     actions: Array
@@ -54,23 +60,39 @@ class Window(NamedTuple):
     ended: BoolArray
     stops: BoolArray
 
+    def cut(self) -> Window:
+        """The rows up to and with the first stop; what the denoiser wrote behind it is not part of the trajectory."""
+        if not self.stops.any():
+            return self
+        end = int(self.stops.argmax()) + 1
+        return Window(
+            self.horizon,
+            self.states[: end + 1],
+            self.normalised[: end + 1],
+            self.actions[:end],
+            self.rewards[:end],
+            self.ended[:end],
+            self.stops[:end],
+        )
+
 
 class Imagined(NamedTuple):
-    """One imagined trajectory with how it came about. `window_states [R, O]` is what was generated before pruning; `horizons` are
-    those of the windows that were chained."""
+    """One imagined trajectory with how it came about: the horizons of the windows that were chained, the estimated length, what the
+    pruner kept, and how many rows were generated for it."""
 
     trajectory: Trajectory
     horizons: tuple[int, ...]
     estimated_length: float
     pruned: Pruned
-    window_states: Array
+    generated_rows: int
 
 
 class Synthesizer:
     """Estimates the length, picks the shortest covering horizon, samples one batch a horizon, and prunes.
 
     Where the longest horizon does not cover the length, the trajectory goes on from the window's last state, whose length is
-    estimated anew (ours): windows are chained until one says that the task ends, or covers what is left.
+    estimated anew (ours): windows are chained until one says that the task ends, or covers what is left. With `waypoints` each window
+    aims at a goal on the way that is within its reach.
 
     `reward_arm` is None for generated rewards, else the learned model's or the environment's function.
     """
@@ -82,37 +104,47 @@ class Synthesizer:
         config: SynthesisConfig,
         epsilon: float,
         reward_arm: RewardArm | None = None,
+        waypoints: Waypoints | None = None,
     ) -> None:
         self.bank = bank
         self.estimator = estimator
         self.config = config
         self.epsilon = epsilon
         self.reward_arm = reward_arm
+        self.waypoints = waypoints
         self.adapted = False
 
     def __call__(self, states: Array, tasks: Array, generator: torch.Generator) -> list[Imagined]:
         """One trajectory from each of `states [B, O]` under `tasks [B, K]`, in the order of the states."""
-        lengths = self.estimate_lengths(states, tasks)
         original = np.zeros(len(states), dtype=bool)
         if self.adapted:
             original = (torch.rand(len(states), generator=generator) < self.config.original_share).numpy()
         chains: list[list[Window]] = [[] for _ in states]
-        going, here, remaining = np.arange(len(states)), states, lengths
+        lengths = np.zeros(len(states))
+        going, here = np.arange(len(states)), states
         for _ in range(self.config.maximum_windows):
-            self._extend(chains, going, here, tasks[going], remaining, original[going], generator)
-            last = [chains[i][-1] for i in going]
-            on = np.asarray([not w.stops.any() and n > len(w.actions) for w, n in zip(last, remaining, strict=True)])
+            aims, final = self._aims(here, tasks[going])
+            remaining = self.estimate_lengths(here, aims)
+            lengths[going] = [sum(len(w.actions) for w in chains[i]) + n for i, n in zip(going, remaining, strict=True)]
+            self._extend(chains, going, here, aims, tasks[going], remaining, original[going], generator)
+            on = np.asarray([_goes_on(chains[i][-1], f, n) for i, f, n in zip(going, final, remaining, strict=True)])
             if not on.any():
                 break
             going, here = going[on], np.stack([chains[i][-1].states[-1] for i in going[on]])
-            remaining = self.estimate_lengths(here, tasks[going])
         return [self._finish(chain, task, float(n)) for chain, task, n in zip(chains, tasks, lengths, strict=True)]
+
+    def _aims(self, states: Array, tasks: Array) -> tuple[Array, BoolArray]:
+        """The goals to aim at and which of them are the tasks' own; all are where there are no waypoints."""
+        if self.waypoints is None:
+            return tasks, np.ones(len(tasks), dtype=bool)
+        return self.waypoints(states, tasks)
 
     def _extend(
         self,
         chains: list[list[Window]],
         going: IntArray,
         states: Array,
+        aims: Array,
         tasks: Array,
         lengths: Array,
         original: BoolArray,
@@ -124,7 +156,7 @@ class Synthesizer:
             for denoisers, chosen in ((self.bank.current, ~original), (self.bank.original, original)):
                 group = np.flatnonzero((horizons == horizon) & chosen)
                 if len(group):
-                    windows = self._windows(denoisers[horizon], states[group], tasks[group], generator)
+                    windows = self._windows(denoisers[horizon], states[group], aims[group], tasks[group], generator)
                     for i, window in zip(going[group], windows, strict=True):
                         chains[i].append(window)
 
@@ -135,23 +167,28 @@ class Synthesizer:
 
     def sample(self, denoiser: Denoiser, states: Array, tasks: Array, lengths: Array, generator: torch.Generator) -> list[Imagined]:
         """One window from one denoiser for each state, pruned to its length."""
-        windows = self._windows(denoiser, states, tasks, generator)
+        windows = self._windows(denoiser, states, tasks, tasks, generator)
         return [self._finish([window], task, float(n)) for window, task, n in zip(windows, tasks, lengths, strict=True)]
 
-    def _windows(self, denoiser: Denoiser, states: Array, tasks: Array, generator: torch.Generator) -> list[Window]:
-        """One batch from one denoiser, labelled by the reward arm."""
+    def _windows(self, denoiser: Denoiser, states: Array, aims: Array, tasks: Array, generator: torch.Generator) -> list[Window]:
+        """One batch from one denoiser that aims at `aims [B, K]`, labelled by the reward arm, if there is one, under `tasks [B, K]`."""
         normalizer = denoiser.normalizer
-        rows = denoiser.sample(states, tasks, self.config.sampler, generator)
+        rows = denoiser.sample(states, aims, self.config.sampler, generator)
         window_states, actions, outcomes = normalizer.split(rows)
         window_states[:, 0] = states  # exactly, not but for rounding
         windows: list[Window] = []
         for i, task in enumerate(tasks):
             rewards, ended = normalizer.outcomes(outcomes[i])
-            stops = ended
+            stops, passing = ended, not np.array_equal(aims[i], task)
             if self.reward_arm is not None:
                 rewards, ended = self.reward_arm(window_states[i, :-1], actions[i, :-1], window_states[i, 1:], task)
-                stops = stops | ended
-            windows.append(Window(window_states[i], rows[i, :, : normalizer.spec.state_dim], actions[i, :-1], rewards, ended, stops))
+            elif passing:  # to arrive at a waypoint is no success
+                rewards, ended = np.full_like(rewards, normalizer.spec.reward_minimum), np.zeros_like(ended)
+            if passing and self.waypoints is not None:
+                stops = stops | self.waypoints.reached(window_states[i, 1:], aims[i])
+            normalised = rows[i, :, : normalizer.spec.state_dim]
+            window = Window(denoiser.horizon, window_states[i], normalised, actions[i, :-1], rewards, ended, stops | ended)
+            windows.append(window.cut())
         return windows
 
     def _finish(self, chain: list[Window], task: Array, length: float) -> Imagined:
@@ -159,15 +196,33 @@ class Synthesizer:
         states = np.concatenate([chain[0].states[:1], *(window.states[1:] for window in chain)])
         normalised = np.concatenate([chain[0].normalised[:1], *(window.normalised[1:] for window in chain)])
         actions, rewards = np.concatenate([w.actions for w in chain]), np.concatenate([w.rewards for w in chain])
-        ended, stops = np.concatenate([w.ended for w in chain]), np.concatenate([w.stops for w in chain])
+        ended = np.concatenate([w.ended for w in chain])
         rewarded = rewards > self.estimator.normalizer.spec.reward_minimum
-        pruned = prune(normalised, rewarded, stops, round(length), self.epsilon, self.config.prune).capped(self.config.maximum_length)
+        pruned = prune(normalised, rewarded, ended, round(length), self.epsilon, self.config.prune).capped(self.config.maximum_length)
+        generated = 1 + sum(window.horizon - 1 for window in chain)
+        pruned = pruned._replace(cut=pruned.cut + generated - len(states))
         transitions = pruned.rows[:-1]
         ends = bool(ended[transitions[-1]])
         trajectory = Trajectory(
             states[pruned.rows], actions[transitions], rewards[transitions].astype(np.float32), task, terminated=ends, truncated=not ends
         )
-        return Imagined(trajectory, tuple(len(window.states) for window in chain), length, pruned, states)
+        return Imagined(trajectory, tuple(window.horizon for window in chain), length, pruned, generated)
+
+
+def _goes_on(window: Window, final: bool, remaining: float) -> bool:
+    """Whether a chain goes on behind its last window: the task has not ended, and there is more to come."""
+    return not window.ended.any() and (not final or bool(window.stops.any()) or remaining > len(window.actions))
+
+
+def goal_rewards(goal: Sequence[int], radius: float, success: float, otherwise: float) -> RewardArm:
+    """The reward arm that takes a goal `[K]` for reached where the next state's entries `goal` are within the radius of it."""
+
+    def label(states: Array, actions: Array, next_states: Array, task: Array) -> Outcome:
+        del states, actions
+        reached = np.linalg.norm(next_states[:, list(goal)] - task, axis=1) <= radius
+        return np.where(reached, success, otherwise).astype(np.float32), reached
+
+    return label
 
 
 def learned_rewards(model: RewardModel) -> RewardArm:

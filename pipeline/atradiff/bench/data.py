@@ -88,19 +88,21 @@ def memory(bench: Bench, transitions: int = 5 * TRANSITIONS, horizon: int = HORI
 def grown_bytes(store: Path, horizon: int) -> tuple[float, float]:
     """Bytes by which this process grew, at its peak and in the end, after reading the store and serving a few windows."""
     generator = torch.Generator().manual_seed(0)
-    before = _resident_bytes("VmRSS")
+    before, _ = _resident_bytes()
     data = read_store(store)
     windows = Windows(data, horizon, Normalizer.of(data))
     del data
     for _ in range(10):
         windows.sample(BATCH, generator)
-    return _resident_bytes("VmHWM") - before, _resident_bytes("VmRSS") - before
+    now, peak = _resident_bytes()
+    return peak - before, now - before
 
 
-def _resident_bytes(field: str) -> float:
-    """VmRSS (now) or VmHWM (at most until now) of this process."""
-    line = next(line for line in PROCESS_STATUS.read_text().splitlines() if line.startswith(field))
-    return float(line.split()[1]) * 1024
+def _resident_bytes() -> tuple[float, float]:
+    """What this process holds now and held at most, in one reading, so that the one is never above the other."""
+    status = dict(line.split(":", 1) for line in PROCESS_STATUS.read_text().splitlines())
+    now, peak = (float(status[field].split()[0]) * 1024 for field in ("VmRSS", "VmHWM"))
+    return now, peak
 
 
 def array_bytes(data: OfflineData) -> int:

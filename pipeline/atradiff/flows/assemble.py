@@ -20,7 +20,7 @@ from atradiff.online.importance import (
 )
 from atradiff.online.trainer import Imagination, Trainer, make_generator
 from atradiff.params.schema import Params
-from atradiff.project.artifacts import load_split, load_synthesizer
+from atradiff.project.artifacts import load_split, load_synthesizer, load_training_data
 from atradiff.project.layout import Layout
 from atradiff.replay.buffer import Buffer
 from atradiff.replay.mixed import MixedReplay
@@ -68,9 +68,10 @@ def build_trainer(params: Params, arm: Arm, seed: int, layout: Layout, device: s
     imagination = None
     if split is not None and imagines:
         synthesizer = load_synthesizer(layout, params, device, environment)
+        learned_from, held_out, hindsight = load_training_data(layout, params)
         imagination = Imagination(
             synthesizer=synthesizer,
-            adapter=Adapter(synthesizer, *split, params.adaptation, seed),
+            adapter=Adapter(synthesizer, learned_from, held_out, hindsight, params.adaptation, seed),
             picked=PickedSet(params.adaptation.capacity, params.adaptation.random_drop),
             importance=_importance(params, agent, synthesizer),
             offline_states=split[0].states,

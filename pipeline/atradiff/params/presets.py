@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from atradiff.data.hindsight import HindsightConfig
 from atradiff.errors import UserError
 from atradiff.params.load import parse_params
 from atradiff.params.render import to_dict
 from atradiff.params.schema import DatasetParams, DenoiserParams, Params, TaskParams
+from atradiff.synthesis.waypoints import WaypointConfig
 
 OWN_HORIZONS = (16, 32, 64)
 
@@ -25,6 +27,8 @@ class MazeTask:
     goal: tuple[int, int]
     max_episode_steps: int
     horizons: tuple[int, ...]
+    hindsight: HindsightConfig = field(default_factory=HindsightConfig)
+    waypoints: WaypointConfig = field(default_factory=WaypointConfig)
 
     @property
     def summary(self) -> str:
@@ -32,10 +36,13 @@ class MazeTask:
         return f"{self.environment}, from cell {list(self.start)} to {list(self.goal)} within {self.max_episode_steps} steps"
 
 
+FAR = (HindsightConfig(cover=4), WaypointConfig(reach=40))
+"""Where no horizon covers the way: windows aim at waypoints, and the models learn from pieces with goals that near."""
+
 TASKS = {
     "pointmaze-umaze": MazeTask("PointMaze_UMaze-v3", "local/pointmaze/umaze-v0", (1, 1), (3, 1), 300, (32, 64, 128)),
-    "pointmaze-medium": MazeTask("PointMaze_Medium-v3", "local/pointmaze/medium-v0", (1, 1), (6, 6), 500, (32, 64)),
-    "pointmaze-large": MazeTask("PointMaze_Large-v3", "local/pointmaze/large-v0", (1, 1), (7, 10), 800, (32, 64)),
+    "pointmaze-medium": MazeTask("PointMaze_Medium-v3", "local/pointmaze/medium-v0", (1, 1), (6, 6), 500, (32, 64), *FAR),
+    "pointmaze-large": MazeTask("PointMaze_Large-v3", "local/pointmaze/large-v0", (1, 1), (7, 10), 800, (32, 64), *FAR),
 }
 
 
@@ -65,8 +72,9 @@ def _maze_preset(name: str, task: MazeTask) -> Params:
     )
     return replace(
         params,
-        task=TaskParams(name=name, dataset=DatasetParams(id=task.dataset), environment=environment),
+        task=TaskParams(name=name, dataset=DatasetParams(id=task.dataset), hindsight=task.hindsight, environment=environment),
         denoiser=replace(DenoiserParams(), horizons=list(task.horizons)),
+        synthesis=replace(params.synthesis, reward="goal", waypoints=task.waypoints),
     )
 
 

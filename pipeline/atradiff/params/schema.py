@@ -11,6 +11,7 @@ from typing_extensions import Doc
 from atradiff.agents.sac import SACConfig
 from atradiff.data.collect import CollectConfig
 from atradiff.data.environment import EnvironmentConfig
+from atradiff.data.hindsight import HindsightConfig
 from atradiff.diffusion.backbone import NetworkConfig
 from atradiff.diffusion.denoiser import NoiseConfig
 from atradiff.diffusion.preconditioner import PreconditionerConfig
@@ -38,6 +39,7 @@ class TaskParams:
     name: Annotated[str, Doc("Name of the task; its stages write under data/NAME.")] = "pointmaze-umaze"
     dataset: DatasetParams = field(default_factory=DatasetParams)
     collect: CollectConfig = field(default_factory=CollectConfig)
+    hindsight: HindsightConfig = field(default_factory=HindsightConfig)
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
 
 

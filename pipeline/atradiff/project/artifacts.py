@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from atradiff.data.environment import Oracle, TaskEnvironment
+from atradiff.data.hindsight import Hindsight, arrival_radius
 from atradiff.data.store import OfflineData, read_store
 from atradiff.diffusion.checkpoint import load_denoiser
 from atradiff.errors import UserError
@@ -14,7 +15,8 @@ from atradiff.project.layout import Layout
 from atradiff.synthesis.bank import DenoiserBank
 from atradiff.synthesis.checkpoint import load_length_estimator, load_reward_model
 from atradiff.synthesis.prune import loop_epsilon
-from atradiff.synthesis.synthesizer import RewardArm, Synthesizer, learned_rewards, oracle_rewards
+from atradiff.synthesis.synthesizer import RewardArm, Synthesizer, goal_rewards, learned_rewards, oracle_rewards
+from atradiff.synthesis.waypoints import Waypoints
 
 SPLIT_SEED = 0
 
@@ -34,6 +36,14 @@ def load_split(layout: Layout, params: Params) -> tuple[OfflineData, OfflineData
     return read_store(layout.store).split(params.task.dataset.held_out_share, np.random.default_rng(SPLIT_SEED))
 
 
+def load_training_data(layout: Layout, params: Params) -> tuple[OfflineData, OfflineData, Hindsight]:
+    """What models learn from: the kept episodes with hindsight's pieces of them; the held-out ones as they are; and the hindsight."""
+    kept, held_out = load_split(layout, params)
+    config = params.task.hindsight
+    hindsight = Hindsight(kept, params.task.environment.achieved_goal, config)
+    return hindsight(kept, np.random.default_rng(config.seed)), held_out, hindsight
+
+
 def load_synthesizer(layout: Layout, params: Params, device: str, environment: TaskEnvironment | None = None) -> Synthesizer:
     """All denoisers of the task on `device`, with the length estimator and the reward arm, which are small and stay on the CPU.
 
@@ -42,13 +52,25 @@ def load_synthesizer(layout: Layout, params: Params, device: str, environment: T
     bank = DenoiserBank([load_denoiser(layout.denoiser(horizon).model, device) for horizon in params.denoiser.horizons])
     estimator, distances = load_length_estimator(layout.length_estimator.model)
     epsilon = loop_epsilon(distances, params.synthesis.prune.epsilon_quantile)
-    return Synthesizer(bank, estimator, params.synthesis, epsilon, _reward_arm(layout, params, environment))
+    return Synthesizer(bank, estimator, params.synthesis, epsilon, _reward_arm(layout, params, environment), _waypoints(layout, params))
+
+
+def _waypoints(layout: Layout, params: Params) -> Waypoints | None:
+    config, goal = params.synthesis.waypoints, params.task.environment.achieved_goal
+    if config.reach == 0:
+        return None
+    kept, _ = load_split(layout, params)
+    return Waypoints(kept, goal, arrival_radius(kept, goal), config)
 
 
 def _reward_arm(layout: Layout, params: Params, environment: TaskEnvironment | None) -> RewardArm | None:
     match params.synthesis.reward:
         case "generated":
             return None
+        case "goal":
+            kept, _ = load_split(layout, params)
+            goal = params.task.environment.achieved_goal
+            return goal_rewards(goal, arrival_radius(kept, goal), kept.spec.reward_values[-1], kept.spec.reward_values[0])
         case "learned":
             return learned_rewards(load_reward_model(layout.reward_model.model))
         case "oracle":

@@ -11,7 +11,7 @@ from atradiff.diffusion.checkpoint import save_denoiser
 from atradiff.diffusion.denoiser import Denoiser, train_denoiser
 from atradiff.errors import UserError
 from atradiff.params.schema import Params
-from atradiff.project.artifacts import device, load_split
+from atradiff.project.artifacts import device, load_split, load_training_data
 from atradiff.project.layout import Layout
 from atradiff.stages.training import provenance, recorded, seeded, write_record
 
@@ -21,11 +21,12 @@ HELD_OUT_WINDOWS = 512
 def run(params: Params, layout: Layout, horizon: int) -> None:
     """Train on the kept episodes, measure the denoising loss on the held-out ones."""
     config = params.denoiser
-    kept, held_out = load_split(layout, params)
+    kept, _ = load_split(layout, params)
+    learned_from, held_out, _ = load_training_data(layout, params)
     require_rows(kept, horizon)
     generator = seeded(config.train)
     normalizer = Normalizer.of(kept)
-    windows = Windows(kept, horizon, normalizer, device())
+    windows = Windows(learned_from, horizon, normalizer, device())
     steps = config.preconditioner.gradient_steps + config.train.gradient_steps
     with recorded(f"denoiser {horizon}", steps, "denoiser.train") as record:
         denoiser = train_denoiser(windows, config.network, config.preconditioner, config.noise, config.train, generator, record)

@@ -1,0 +1,93 @@
+"""Hindsight: pieces of episodes under goals that they really reached (Andrychowicz et al. 2017), for the models to learn from.
+
+A piece runs from any state to a later one; its goal is where that later state is, and it ends, as a success, where it first comes
+within the radius of that goal. The radius is read off the data's own successes, so nobody asks the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge
+from typing_extensions import Doc
+
+from atradiff.data.store import OfflineData, concatenate
+from atradiff.errors import UserError
+from atradiff.trajectory import Array, IntArray
+
+
+@dataclass(frozen=True)
+class HindsightConfig:
+    """Offline episodes once more, in pieces under goals that these really reached; what the models learn from, beside the episodes."""
+
+    cover: Annotated[int, Ge(0), Doc("Pieces to add, in multiples of the data's own transitions; 0 adds none.")] = 0
+    maximum_steps: Annotated[int, Ge(1), Doc("Steps from a piece's first state to the one that gives the goal, at most.")] = 64
+    seed: Annotated[int, Ge(0), Doc("Seed of the pieces' starts and ends.")] = 0
+
+
+def arrival_radius(data: OfflineData, goal: Sequence[int]) -> float:
+    """How near the state's entries `goal` come to the task where offline episodes ended in success; raises `UserError` where none did."""
+    if not goal or len(goal) != data.spec.task_dim:
+        raise UserError(
+            f"hindsight and waypoints need goals: task.environment.achieved_goal names {len(goal)} state entries and the data's task has "
+            f"{data.spec.task_dim}; name those that the goal is compared with, or set task.hindsight.cover and synthesis.waypoints.reach to 0"
+        )
+    if not data.episode_terminated.any():
+        raise UserError(
+            "hindsight and waypoints learn from successes how near a goal must be, and no offline episode has one: "
+            "set task.hindsight.cover and synthesis.waypoints.reach to 0"
+        )
+    last = data.episode_ends[data.episode_terminated] - 1
+    return float(np.linalg.norm(data.states[last][:, list(goal)] - data.tasks[data.episode_terminated], axis=1).max())
+
+
+class Hindsight:
+    """Cuts pieces out of data in which a goal `[K]` is reached when the state's entries `achieved_goal` come within a radius of it.
+
+    Raises `UserError` where `data` does not bear that out.
+    """
+
+    def __init__(self, data: OfflineData, achieved_goal: Sequence[int], config: HindsightConfig) -> None:
+        self.config = config
+        self.goal = list(achieved_goal)
+        if config.cover == 0:
+            return
+        self.radius = arrival_radius(data, self.goal)
+        last = data.episode_ends[data.episode_terminated] - 1
+        self.reward = float(np.median(data.rewards[last - 1]))
+        self.reward_before = float(np.median(data.rewards[data.transition_rows()]))
+
+    def __call__(self, data: OfflineData, generator: np.random.Generator) -> OfflineData:
+        """`data` with its pieces behind it."""
+        if self.config.cover == 0:
+            return data
+        pieces = [data]
+        missing = self.config.cover * data.num_transitions
+        while missing > 0:
+            pieces.append(self._cut(data, max(64, missing // max(1, self.config.maximum_steps // 2)), generator))
+            missing -= max(self.config.maximum_steps, pieces[-1].num_transitions)  # where most begin at their goal there are fewer
+        return concatenate(pieces)
+
+    def _cut(self, data: OfflineData, count: int, generator: np.random.Generator) -> OfflineData:
+        """At most `count` pieces; those that would begin at their goal are left out."""
+        first = generator.choice(data.transition_rows(), count)
+        until = np.minimum(first + generator.integers(1, self.config.maximum_steps + 1, count), data.episode_ends[data.row_episodes()[first]] - 1)
+        tasks = data.states[until][:, self.goal]
+        ahead = np.minimum(first[:, None] + np.arange(self.config.maximum_steps + 1), until[:, None])
+        near = self._distance(data.states[ahead], tasks[:, None]) <= self.radius
+        kept = np.flatnonzero(~near[:, 0])
+        first, steps, tasks = first[kept], near[kept].argmax(1), tasks[kept]
+        return self._pieces(data, first, steps, tasks)
+
+    def _pieces(self, data: OfflineData, first: IntArray, steps: IntArray, tasks: Array) -> OfflineData:
+        ends = np.cumsum(steps + 1)
+        rows = np.repeat(first - ends + steps + 1, steps + 1) + np.arange(ends[-1] if len(ends) else 0)
+        actions, rewards = data.actions[rows], np.full(len(rows), self.reward_before, np.float32)
+        actions[ends - 1], rewards[ends - 1], rewards[ends - 2] = 0.0, 0.0, self.reward
+        return OfflineData(data.spec, data.states[rows], actions, rewards, tasks, ends, np.ones(len(ends), dtype=bool))
+
+    def _distance(self, states: Array, tasks: Array) -> Array:
+        return np.linalg.norm(states[..., self.goal] - tasks, axis=-1)
