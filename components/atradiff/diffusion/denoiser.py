@@ -46,20 +46,23 @@ class Denoiser(nn.Module):
         self.backbone = make_backbone(network, gaussian, horizon, normalizer.num_channels, spec.state_dim + spec.task_dim)
 
     def denoise(self, x: Tensor, sigma: Tensor, state: Tensor, task: Tensor) -> Tensor:
-        """D(x; sigma) = c_skip x + c_out F(c_in x; c_noise) (eq. 7), in the directions of the conditional Gaussian.
+        """D(x; sigma) of windows `x [B, H, C]` at noise levels `sigma [B]`: in the directions of the conditional Gaussian, around its mean."""
+        condition = torch.cat([state, task], dim=-1)
+        mean = self.gaussian.mean(condition)
+        z = self.denoise_coefficients(self.gaussian.project(x - mean), sigma, condition)
+        return pin(mean + self.gaussian.lift(z), state)
 
-        Around its mean and along each of its directions the data's variance v takes the place of sigma_data^2:
-        c_skip = v / (v + sigma^2), c_out = sigma sqrt(v / (v + sigma^2)), c_in = 1 / sqrt(v + sigma^2). sigma `[B]`.
+    def denoise_coefficients(self, z: Tensor, sigma: Tensor, condition: Tensor) -> Tensor:
+        """D(z; sigma) = c_skip z + c_out F(c_in z; c_noise) (eq. 7) of coefficients `z [B, R]`.
+
+        Along each direction the data's variance v takes the place of sigma_data^2:
+        c_skip = v / (v + sigma^2), c_out = sigma sqrt(v / (v + sigma^2)), c_in = 1 / sqrt(v + sigma^2).
         """
         level = sigma[:, None]
         variance = self.gaussian.variance
         c_in = (variance + level**2).rsqrt()
         c_skip, c_out = variance * c_in**2, level * variance.sqrt() * c_in
-        condition = torch.cat([state, task], dim=-1)
-        mean = self.gaussian.mean(condition)
-        z = self.gaussian.project(x - mean)
-        raw = self.backbone(c_in * z, sigma.log() / 4, condition)
-        return pin(mean + self.gaussian.lift(c_skip * z + c_out * raw), state)
+        return c_skip * z + c_out * self.backbone(c_in * z, sigma.log() / 4, condition)
 
     def loss(self, batch: WindowBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted denoising loss (eq. 8), over valid rows."""
@@ -79,20 +82,17 @@ class Denoiser(nn.Module):
     def sample(self, states: Array, tasks: Array, config: SamplerConfig, generator: torch.Generator) -> Array:
         """Imagine windows from `states [B, O]` under `tasks [B, K]`, both in the task's units.
 
+        The solver works on coefficients: what noise has beside the Gaussian's directions, the denoiser would take away.
         Returns normalised rows `[B, H, C]`; `normalizer.split` gives them back in the task's units.
         """
         device = self.gaussian.variance.device
         state = torch.from_numpy(self.normalizer.states(states)).to(device)
-        task = torch.from_numpy(self.normalizer.tasks(tasks)).to(device)
-        noise = torch.randn(len(states), self.horizon, self.normalizer.num_channels, generator=generator).to(device)
-        rows = sample(
-            lambda x, sigma: self.denoise(x, torch.full((len(x),), sigma, device=device), state, task),
-            noise,
-            config,
-            generator,
-            project=lambda x: pin(x, state),
+        condition = torch.cat([state, torch.from_numpy(self.normalizer.tasks(tasks)).to(device)], dim=-1)
+        noise = torch.randn(len(states), self.gaussian.rank, generator=generator).to(device)
+        z = sample(
+            lambda z, sigma: self.denoise_coefficients(z, torch.full((len(z),), sigma, device=device), condition), noise, config, generator
         )
-        return rows.cpu().numpy()
+        return pin(self.gaussian.mean(condition) + self.gaussian.lift(z), state).cpu().numpy()
 
 
 def train_denoiser(

@@ -14,7 +14,6 @@ from torch import Tensor
 from typing_extensions import Doc
 
 Denoise = Callable[[Tensor, float], Tensor]
-Project = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class SamplerConfig:
     """How noise becomes a trajectory."""
 
     solver: Annotated[Literal["dpm", "heun", "euler"], Doc("ODE solver: dpm is DPM-Solver++(2M), heun costs two evaluations a step.")] = "dpm"
-    evaluations: Annotated[int, Ge(1), Doc("Evaluations of the denoiser for one trajectory.")] = 10
+    evaluations: Annotated[int, Ge(1), Doc("Evaluations of the denoiser for one window.")] = 5
     sigma_min: Annotated[float, Gt(0), Doc("Last noise level above zero, in normalised units.")] = 0.004
     sigma_max: Annotated[float, Gt(0), Doc("First noise level, in normalised units.")] = 40.0
     schedule_exponent: Annotated[float, Gt(0), Doc("EDM's rho: larger puts more steps at low noise.")] = 7.0
@@ -37,21 +36,16 @@ def noise_schedule(config: SamplerConfig) -> list[float]:
     return [(high + t * (low - high)) ** config.schedule_exponent for t in ramp] + [0.0]
 
 
-def sample(
-    denoise: Denoise, noise: Tensor, config: SamplerConfig, generator: torch.Generator, project: Project = lambda x: x
-) -> Tensor:
-    """Solve from unit `noise [B, H, C]` down to data.
-
-    `project` is applied before every evaluation and to the result: it pins what is known. `generator` serves churn only.
-    """
+def sample(denoise: Denoise, noise: Tensor, config: SamplerConfig, generator: torch.Generator) -> Tensor:
+    """Solve from unit `noise [B, ...]` down to data. `generator` serves churn only."""
     sigmas = noise_schedule(config)
     gamma_max = min(config.churn / (len(sigmas) - 1), math.sqrt(2) - 1)
-    x = project(noise * sigmas[0])
+    x = noise * sigmas[0]
     previous: tuple[Tensor, float] | None = None
     for sigma, sigma_next in pairwise(sigmas):
         if gamma_max > 0:
             x, sigma = _churn(x, sigma, gamma_max, generator)
-            x, previous = project(x), None  # fresh noise breaks with the history: dpm is of first order then
+            previous = None  # fresh noise breaks with the history: dpm is of first order then
         estimate = denoise(x, sigma)
         if config.solver == "dpm":
             x_next = _dpm_step(x, sigma, sigma_next, estimate, previous)
@@ -59,8 +53,8 @@ def sample(
         else:
             x_next = _euler_step(x, sigma, sigma_next, estimate)
             if config.solver == "heun" and sigma_next > 0:
-                x_next = _heun_correction(x, sigma, sigma_next, estimate, denoise(project(x_next), sigma_next))
-        x = project(x_next)
+                x_next = _heun_correction(x, sigma, sigma_next, estimate, denoise(x_next, sigma_next))
+        x = x_next
     return x
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from atradiff.data.hindsight import HindsightConfig
@@ -27,8 +27,8 @@ class MazeTask:
     goal: tuple[int, int]
     max_episode_steps: int
     horizons: tuple[int, ...]
-    hindsight: HindsightConfig = field(default_factory=HindsightConfig)
-    waypoints: WaypointConfig = field(default_factory=WaypointConfig)
+    far: bool = False
+    """No horizon covers the way: windows aim at waypoints, and the models learn from pieces with goals that near."""
 
     @property
     def summary(self) -> str:
@@ -36,13 +36,10 @@ class MazeTask:
         return f"{self.environment}, from cell {list(self.start)} to {list(self.goal)} within {self.max_episode_steps} steps"
 
 
-FAR = (HindsightConfig(cover=4), WaypointConfig(reach=40))
-"""Where no horizon covers the way: windows aim at waypoints, and the models learn from pieces with goals that near."""
-
 TASKS = {
     "pointmaze-umaze": MazeTask("PointMaze_UMaze-v3", "local/pointmaze/umaze-v0", (1, 1), (3, 1), 300, (32, 64, 128)),
-    "pointmaze-medium": MazeTask("PointMaze_Medium-v3", "local/pointmaze/medium-v0", (1, 1), (6, 6), 500, (32, 64), *FAR),
-    "pointmaze-large": MazeTask("PointMaze_Large-v3", "local/pointmaze/large-v0", (1, 1), (7, 10), 800, (32, 64), *FAR),
+    "pointmaze-medium": MazeTask("PointMaze_Medium-v3", "local/pointmaze/medium-v0", (1, 1), (6, 6), 500, (32, 64), far=True),
+    "pointmaze-large": MazeTask("PointMaze_Large-v3", "local/pointmaze/large-v0", (1, 1), (7, 10), 800, (32, 64), far=True),
 }
 
 
@@ -70,11 +67,19 @@ def _maze_preset(name: str, task: MazeTask) -> Params:
         max_episode_steps=task.max_episode_steps,
         achieved_goal=(0, 1),
     )
+    params = replace(
+        params,
+        task=TaskParams(name=name, dataset=DatasetParams(id=task.dataset), environment=environment),
+        denoiser=replace(DenoiserParams(), horizons=list(task.horizons)),
+        synthesis=replace(params.synthesis, reward="goal"),
+    )
+    if not task.far:
+        return params
     return replace(
         params,
-        task=TaskParams(name=name, dataset=DatasetParams(id=task.dataset), hindsight=task.hindsight, environment=environment),
-        denoiser=replace(DenoiserParams(), horizons=list(task.horizons)),
-        synthesis=replace(params.synthesis, reward="goal", waypoints=task.waypoints),
+        task=replace(params.task, hindsight=HindsightConfig(cover=4)),
+        synthesis=replace(params.synthesis, waypoints=WaypointConfig(reach=48)),
+        online=replace(params.online, warm_start_trajectories=512),
     )
 
 

@@ -12,6 +12,7 @@ from atradiff.studies.cells import Study, Variant
 
 CONTROL = "rlpd"
 ALL_MAZES = ("pointmaze-umaze", "pointmaze-medium", "pointmaze-large")
+FAR_MAZES = ("pointmaze-medium", "pointmaze-large")
 ONE_MAZE = ("pointmaze-medium",)
 
 
@@ -25,7 +26,23 @@ def _rlpd(label: str = CONTROL, settings: dict[str, Any] | None = None) -> Varia
 
 def _arms(params: Params) -> list[Variant]:
     """The control imitates its offline data as ATraDiff does its imagination; RLPD as published does not, see `imitation`."""
-    return [_imagining("atradiff"), _rlpd(), _imagining("agent", arm="agent")]
+    return [_imagining("atradiff"), _rlpd()]
+
+
+def _short_episodes(params: Params) -> list[Variant]:
+    """No goal is farther than two cells from where its episode began, as in the stitch data sets of OGBench (Park et al. 2024)."""
+    maze = params.task.dataset.id.removesuffix("-v0")
+    short = {"task.dataset.id": f"{maze}-short-v0", "task.collect.maximum_cells": 2, "task.collect.maximum_steps": 64}
+    return [_imagining("atradiff", short), _rlpd(settings=short)]
+
+
+def _little_data(params: Params) -> list[Variant]:
+    """Shares of the 200,000 transitions; the control learns from the same."""
+    variants: list[Variant] = []
+    for count, share in (("20k", 0.1), ("5k", 0.025)):
+        settings, control = {"task.dataset.share": share}, f"rlpd, {count}"
+        variants += [_imagining(f"atradiff, {count}", settings, control), _rlpd(control, settings)]
+    return variants
 
 
 def _imitation(params: Params) -> list[Variant]:
@@ -109,7 +126,9 @@ def _denoiser(params: Params) -> list[Variant]:
 STUDIES = {
     study.name: study
     for study in (
-        Study("arms", "ATraDiff, the control and the plain agent", ALL_MAZES, _arms),
+        Study("arms", "ATraDiff and the control", ALL_MAZES, _arms),
+        Study("short-episodes", "offline episodes of at most 64 steps: none connects start and goal", FAR_MAZES, _short_episodes),
+        Study("little-data", "20,000 and 5,000 offline transitions, for ATraDiff and the control", FAR_MAZES, _little_data),
         Study("data-size", "1, 3, 10, 30 and 100 % of the offline episodes, for ATraDiff and the control", ONE_MAZE, _data_size),
         Study("imitation", "the actor imitates no, all or the better actions, of imagination or of the offline data", ALL_MAZES, _imitation),
         Study("lengths", "one long model, one short, several; with and without trimming and pruning", ONE_MAZE, _lengths),
