@@ -26,7 +26,7 @@ def _rlpd(label: str = CONTROL, settings: dict[str, Any] | None = None) -> Varia
 
 def _arms(params: Params) -> list[Variant]:
     """The control imitates its offline data as ATraDiff does its imagination; RLPD as published does not, see `imitation`."""
-    return [_imagining("atradiff"), _rlpd()]
+    return [_imagining("atradiff"), _rlpd(), _imagining("agent", arm="agent")]
 
 
 def _short_episodes(params: Params) -> list[Variant]:
@@ -126,7 +126,7 @@ def _denoiser(params: Params) -> list[Variant]:
 STUDIES = {
     study.name: study
     for study in (
-        Study("arms", "ATraDiff and the control", ALL_MAZES, _arms),
+        Study("arms", "ATraDiff, the control and the plain agent", ALL_MAZES, _arms),
         Study("short-episodes", "offline episodes of at most 64 steps: none connects start and goal", FAR_MAZES, _short_episodes),
         Study("little-data", "20,000 and 5,000 offline transitions, for ATraDiff and the control", FAR_MAZES, _little_data),
         Study("data-size", "1, 3, 10, 30 and 100 % of the offline episodes, for ATraDiff and the control", ONE_MAZE, _data_size),
