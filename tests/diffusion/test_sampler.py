@@ -110,23 +110,3 @@ def test_churn_zero_is_deterministic_and_churn_is_the_generators() -> None:
     first = sample(gaussian_denoiser, noise, churned, toys.generator(1))
     assert torch.equal(first, sample(gaussian_denoiser, noise, churned, toys.generator(1)))
     assert not torch.equal(first, sample(gaussian_denoiser, noise, churned, toys.generator(2)))
-
-
-@pytest.mark.parametrize("solver", ["dpm", "heun", "euler"])
-@pytest.mark.parametrize("churn", [0.0, 5.0])
-def test_what_is_projected_is_seen_at_every_evaluation(solver: str, churn: float) -> None:
-    """`project` pins row 0: the denoiser never sees anything else there, and the result has it."""
-    known = torch.tensor([7.0, -7.0])
-
-    def project(x: Tensor) -> Tensor:
-        return torch.cat([known.expand(len(x), 1, CHANNELS), x[:, 1:]], dim=1)
-
-    seen: list[Tensor] = []
-
-    def denoise(x: Tensor, sigma: float) -> Tensor:
-        seen.append(x[:, 0])
-        return gaussian_denoiser(x, sigma)
-
-    solved = sample(denoise, unit_noise(5), SamplerConfig(solver=solver, churn=churn), toys.generator(), project)  # type: ignore[arg-type]
-    assert torch.equal(solved[:, 0], known.expand(5, CHANNELS))
-    assert all(torch.equal(rows, known.expand(5, CHANNELS)) for rows in seen)
