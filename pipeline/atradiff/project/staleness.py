@@ -55,6 +55,8 @@ def _require_same_offline_params(layout: Layout, params: Params, models: bool) -
     if models:
         subset = [horizon for horizon in known.denoiser.horizons if horizon in params.denoiser.horizons]
         sections |= {
+            "task.hindsight": (known.task.hindsight, params.task.hindsight),
+            "task.environment.achieved_goal": (known.task.environment.achieved_goal, params.task.environment.achieved_goal),
             "denoiser": (replace(known.denoiser, horizons=subset), params.denoiser),
             "length_estimator": (known.length_estimator, params.length_estimator),
             "synthesis.reward_model": (known.synthesis.reward_model, params.synthesis.reward_model),
