@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 import toys
+from atradiff.agents.actor_critic import AgentConfig
 from atradiff.agents.evaluate import Evaluator
-from atradiff.agents.sac import SAC, SACConfig
+from atradiff.agents.sac import SAC
 from atradiff.data.environment import EnvironmentConfig
 from atradiff.trajectory import Array
 
@@ -75,6 +76,6 @@ def test_no_success_rate_where_none_is_told() -> None:
 
 
 def test_it_takes_nothing_from_the_agents_generators() -> None:
-    agent = SAC(toys.SPEC, SACConfig(width=8), toys.generator())
+    agent = SAC(toys.SPEC, AgentConfig(width=8), toys.generator())
     evaluator = Evaluator(toys.REACH, 3, seed=0)
     assert evaluator(agent) == evaluator(agent)

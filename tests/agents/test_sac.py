@@ -11,18 +11,19 @@ from torch import Tensor
 from torch.distributions import Independent, Normal, TanhTransform, TransformedDistribution
 
 import toys
-from atradiff.agents.sac import SAC, SACConfig
+from atradiff.agents.actor_critic import AgentConfig
+from atradiff.agents.sac import SAC
 from atradiff.errors import UserError
 from atradiff.trajectory import Source, TransitionBatch
 
 BATCH = 6
-CONFIG = SACConfig(
+CONFIG = AgentConfig(
     width=16, depth=2, num_critics=3, num_min_critics=3, batch_size=BATCH, utd_ratio=2, initial_temperature=0.3, backup_entropy=True,
     imitation_weight=0.0,
 )
 
 
-def agent(config: SACConfig = CONFIG, seed: int = 0) -> SAC:
+def agent(config: AgentConfig = CONFIG, seed: int = 0) -> SAC:
     return SAC(toys.SPEC, config, toys.generator(seed))
 
 
@@ -243,7 +244,7 @@ def test_more_minimum_critics_than_critics() -> None:
 
 def test_it_learns_a_bandit() -> None:
     """One step, reward -(a - 0.5)^2: the deterministic action finds 0.5."""
-    sac = agent(SACConfig(width=32, batch_size=64, initial_temperature=0.01, critic_learning_rate=1e-2, actor_learning_rate=1e-2))
+    sac = agent(AgentConfig(width=32, batch_size=64, initial_temperature=0.01, critic_learning_rate=1e-2, actor_learning_rate=1e-2))
     random = toys.generator(2)
     for _ in range(500):
         action = torch.rand(64, 2, generator=random) * 2 - 1

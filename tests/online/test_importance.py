@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import toys
-from atradiff.agents.sac import SAC, SACConfig
+from atradiff.agents.actor_critic import AgentConfig
+from atradiff.agents.sac import SAC
 from atradiff.data.normalizer import Normalizer
 from atradiff.data.store import OfflineData
 from atradiff.diffusion.denoiser import Denoiser
@@ -22,7 +23,7 @@ from toys import rewarded_trajectory
 
 def test_td_error_is_the_mean_over_n_step_targets() -> None:
     """One critic, no entropy in the backup, a policy without spread: the targets can be written out."""
-    agent = SAC(toys.SPEC, SACConfig(width=8, num_critics=1, num_min_critics=1, backup_entropy=False), toys.generator())
+    agent = SAC(toys.SPEC, AgentConfig(width=8, num_critics=1, num_min_critics=1, backup_entropy=False), toys.generator())
     with torch.no_grad():
         agent.actor.net.weights[-1][..., 2:].zero_()
         agent.actor.net.biases[-1][..., 2:].fill_(-20.0)

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 import toys
+from atradiff.agents.actor_critic import AgentConfig
 from atradiff.agents.evaluate import Evaluator
-from atradiff.agents.sac import SAC, SACConfig
+from atradiff.agents.sac import SAC
 from atradiff.data.environment import EnvironmentConfig, TaskEnvironment
 from atradiff.data.hindsight import Hindsight, HindsightConfig
 from atradiff.data.normalizer import Normalizer
@@ -32,7 +33,7 @@ from atradiff.synthesis.reward_model import RewardModel
 from atradiff.synthesis.synthesizer import SynthesisConfig, Synthesizer, learned_rewards
 from atradiff.trajectory import Source, Trajectory
 
-AGENT = SACConfig(width=16, depth=1, batch_size=16, utd_ratio=2)
+AGENT = AgentConfig(width=16, depth=1, batch_size=16, utd_ratio=2)
 ONLINE = OnlineConfig(
     env_steps=60,
     evaluate_every=30,

@@ -130,3 +130,18 @@ class TanhGaussianActor(nn.Module):
         log_density = -0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi)
         log_density = log_density - 2 * (math.log(2) - before - functional.softplus(-2 * before))
         return self.squash(before), log_density.sum(-1)
+
+
+class TanhActor(nn.Module):
+    """A deterministic action `[B, A]` for observations `[B, D]`, squashed by tanh and scaled to the action range."""
+
+    def __init__(self, observation_dim: int, action_low: Tensor, action_high: Tensor, width: int, depth: int) -> None:
+        super().__init__()
+        self.net = EnsembleMLP(1, [observation_dim, *[width] * depth, len(action_low)], layer_norm=False)
+        self.register_buffer("centre", (action_high + action_low) / 2)
+        self.register_buffer("half_range", (action_high - action_low) / 2)
+        self.centre: Tensor
+        self.half_range: Tensor
+
+    def forward(self, observation: Tensor) -> Tensor:
+        return torch.addcmul(self.centre, self.half_range, torch.tanh(self.net(observation).squeeze(0)))

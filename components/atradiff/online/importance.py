@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from atradiff.agents.sac import SAC
+from atradiff.agents.actor_critic import ActorCritic
 from atradiff.data.normalizer import Normalizer
 from atradiff.diffusion.denoiser import Denoiser
 from atradiff.online.windows import trajectory_windows
@@ -23,7 +23,7 @@ Importance = Callable[[Trajectory, torch.Generator], float]
 CURIOSITY_SIGMA = 0.5
 
 
-def td_error_importance(agent: SAC, n_step: int, discount: float) -> Importance:
+def td_error_importance(agent: ActorCritic, n_step: int, discount: float) -> Importance:
     """The mean |TD error| of the trajectory's n-step targets under the current critics."""
 
     def score(trajectory: Trajectory, generator: torch.Generator) -> float:

@@ -14,8 +14,8 @@ from annotated_types import Ge, Le
 from torch import Tensor
 from typing_extensions import Doc
 
+from atradiff.agents.actor_critic import ActorCritic
 from atradiff.agents.evaluate import Evaluator
-from atradiff.agents.sac import SAC
 from atradiff.data.environment import TaskEnvironment
 from atradiff.online.adaptation import Adapted, Adapter
 from atradiff.online.importance import Importance, PickedSet
@@ -91,7 +91,7 @@ class Trainer:
         self,
         environment: TaskEnvironment,
         evaluator: Evaluator,
-        agent: SAC,
+        agent: ActorCritic,
         replay: MixedReplay,
         imagination: Imagination | None,
         config: OnlineConfig,

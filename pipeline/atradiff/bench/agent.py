@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from atradiff.agents.sac import SAC, SACConfig
+from atradiff.agents.actor_critic import AgentConfig
+from atradiff.agents.sac import SAC
 from atradiff.bench import peers
 from atradiff.bench.machine import Machine
 from atradiff.bench.measure import OURS, Bench, Contender, Contest, Row
@@ -18,14 +19,14 @@ from atradiff.trajectory import Spec, Trajectory
 STORED = 100_000
 SAC_UPDATES = 100
 """Updates in one call."""
-PLAIN = SACConfig(
+PLAIN = AgentConfig(
     width=256, depth=2, num_critics=2, num_min_critics=2, layer_norm=False, batch_size=256, utd_ratio=1,
     backup_entropy=True, target_entropy_scale=1.0, initial_temperature=1.0, imitation_weight=0.0,
 )  # fmt: skip
 ENSEMBLE = replace(PLAIN, num_critics=10, layer_norm=True, utd_ratio=20)
 
 
-def sac_update(bench: Bench, config: SACConfig = PLAIN, updates: int = SAC_UPDATES, stored: int = STORED) -> list[Row]:
+def sac_update(bench: Bench, config: AgentConfig = PLAIN, updates: int = SAC_UPDATES, stored: int = STORED) -> list[Row]:
     """SAC: each update draws a batch, and learns critics, targets, actor and temperature once."""
     contenders = [Contender(OURS, _ours(config, updates, stored, bench.device), bench.device)]
     if bench.peers:
@@ -37,7 +38,7 @@ def sac_update(bench: Bench, config: SACConfig = PLAIN, updates: int = SAC_UPDAT
     return bench.measure(Contest("agent/sac", "updates/s", updates, contenders, floor))
 
 
-def rlpd_block(bench: Bench, config: SACConfig = ENSEMBLE, stored: int = STORED) -> list[Row]:
+def rlpd_block(bench: Bench, config: AgentConfig = ENSEMBLE, stored: int = STORED) -> list[Row]:
     """RLPD's block for one env step: `utd_ratio` updates of the ensemble, then one of actor and temperature."""
     contenders = [Contender(OURS, _ours(config, 1, stored, bench.device), bench.device)]
     if bench.peers:
@@ -50,7 +51,7 @@ def rlpd_block(bench: Bench, config: SACConfig = ENSEMBLE, stored: int = STORED)
     return bench.measure(Contest("agent/rlpd", "critic updates/s", config.utd_ratio, contenders, floor))
 
 
-def _ours(config: SACConfig, updates: int, stored: int, device: str) -> peers.Run:
+def _ours(config: AgentConfig, updates: int, stored: int, device: str) -> peers.Run:
     generator = torch.Generator().manual_seed(0)
     agent = SAC(HALF_CHEETAH, config, generator, device)
     buffer = filled_buffer(HALF_CHEETAH, config, stored, device)
@@ -62,7 +63,7 @@ def _ours(config: SACConfig, updates: int, stored: int, device: str) -> peers.Ru
     return run
 
 
-def filled_buffer(spec: Spec, config: SACConfig, stored: int, device: str) -> Buffer:
+def filled_buffer(spec: Spec, config: AgentConfig, stored: int, device: str) -> Buffer:
     """A full buffer of random one-step transitions."""
     buffer = Buffer(stored, spec.observation_dim, spec.action_dim, 1, config.discount, device)
     random = np.random.default_rng(0)
@@ -79,7 +80,7 @@ def filled_buffer(spec: Spec, config: SACConfig, stored: int, device: str) -> Bu
     return buffer
 
 
-def update_floor(spec: Spec, config: SACConfig, machine: Machine) -> float:
+def update_floor(spec: Spec, config: AgentConfig, machine: Machine) -> float:
     """The least seconds of `utd_ratio` critic updates and one of the actor: their matrix products, or the weights, gradients and
     moments that Adam and the target networks read and write (10 times a critic's bytes, 7 times the actor's)."""
     hidden = [config.width] * config.depth

@@ -7,8 +7,9 @@ import time
 import gymnasium as gym
 import torch
 
+from atradiff.agents.actor_critic import AgentConfig
 from atradiff.agents.evaluate import Evaluator
-from atradiff.agents.sac import SAC, SACConfig
+from atradiff.agents.sac import SAC
 from atradiff.bench import peers
 from atradiff.bench.agent import PLAIN, update_floor
 from atradiff.bench.measure import OURS, Bench, Contender, Contest, Row
@@ -24,7 +25,7 @@ FIRST_UPDATE = 300
 TIMED_ENV_STEPS = 1_000
 
 
-def online_step(bench: Bench, config: SACConfig = PLAIN) -> list[Row]:
+def online_step(bench: Bench, config: AgentConfig = PLAIN) -> list[Row]:
     """The plain agent's loop, one update for each env step; evaluations, reports and checkpoints are left out on all sides."""
     contenders = [_ours(config, bench.device)]
     if bench.peers:
@@ -37,7 +38,7 @@ def online_step(bench: Bench, config: SACConfig = PLAIN) -> list[Row]:
     return bench.measure(Contest("online/step", "env steps/s", 1, contenders, floor))
 
 
-def _ours(config: SACConfig, device: str) -> Contender:
+def _ours(config: AgentConfig, device: str) -> Contender:
     environment = TaskEnvironment(ENVIRONMENT)
     agent = SAC(environment.spec, config, torch.Generator().manual_seed(0), device)
     dims = environment.spec.observation_dim, environment.spec.action_dim

@@ -16,7 +16,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from atradiff.agents.sac import SACConfig
+from atradiff.agents.actor_critic import AgentConfig
 from atradiff.bench.measure import Contender
 from atradiff.bench.workload import action_box
 from atradiff.data.windows import Windows
@@ -56,7 +56,7 @@ class Shapes(gym.Env[Any, Any]):
         self.action_space = action_box(spec)
 
 
-def sb3_updates(spec: Spec, config: SACConfig, updates: int, stored: int, device: str) -> Contender:
+def sb3_updates(spec: Spec, config: AgentConfig, updates: int, stored: int, device: str) -> Contender:
     """Stable-Baselines3: `updates` gradient steps in a call, from its own replay."""
     model = _sb3(Shapes(spec), config, stored, device)
     model.set_logger(peer("stable_baselines3.common.logger").Logger(None, []))
@@ -69,7 +69,7 @@ def sb3_updates(spec: Spec, config: SACConfig, updates: int, stored: int, device
     return Contender("stable-baselines3", run, device)
 
 
-def sbx_updates(spec: Spec, config: SACConfig, updates: int, stored: int, device: str, dropout: float = 0.0) -> Contender:
+def sbx_updates(spec: Spec, config: AgentConfig, updates: int, stored: int, device: str, dropout: float = 0.0) -> Contender:
     """SBX: `updates` critic updates in one compiled call, and one of the actor for each `utd_ratio` of them."""
     model = _sbx(Shapes(spec), config, stored, dropout)
     model.set_logger(peer("stable_baselines3.common.logger").Logger(None, []))
@@ -82,12 +82,12 @@ def sbx_updates(spec: Spec, config: SACConfig, updates: int, stored: int, device
     return Contender("sbx with dropout" if dropout else "sbx", run, _jax_device(device))
 
 
-def sb3_online(environment: gym.Env[Any, Any], config: SACConfig, stored: int, first_update: int, device: str) -> Contender:
+def sb3_online(environment: gym.Env[Any, Any], config: AgentConfig, stored: int, first_update: int, device: str) -> Contender:
     """Stable-Baselines3's own loop."""
     return _learner("stable-baselines3", _sb3(environment, config, stored, device, first_update), first_update, device)
 
 
-def sbx_online(environment: gym.Env[Any, Any], config: SACConfig, stored: int, first_update: int, device: str) -> Contender:
+def sbx_online(environment: gym.Env[Any, Any], config: AgentConfig, stored: int, first_update: int, device: str) -> Contender:
     """SBX's own loop."""
     return _learner("sbx", _sbx(environment, config, stored, first_update=first_update), first_update, _jax_device(device))
 
@@ -97,14 +97,14 @@ def _learner(impl: str, model: Any, first_update: int, device: str) -> Contender
     return Contender(impl, lambda calls: model.learn(calls, reset_num_timesteps=False), device)
 
 
-def _sb3(environment: gym.Env[Any, Any], config: SACConfig, stored: int, device: str, first_update: int = 0) -> Any:
+def _sb3(environment: gym.Env[Any, Any], config: AgentConfig, stored: int, device: str, first_update: int = 0) -> Any:
     return peer("stable_baselines3").SAC(
         "MlpPolicy", environment, policy_kwargs={"net_arch": [config.width] * config.depth, "n_critics": config.num_critics},
         batch_size=config.batch_size, buffer_size=stored, learning_starts=first_update, device=device, seed=0,
     )  # fmt: skip
 
 
-def _sbx(environment: gym.Env[Any, Any], config: SACConfig, stored: int, dropout: float = 0.0, first_update: int = 0) -> Any:
+def _sbx(environment: gym.Env[Any, Any], config: AgentConfig, stored: int, dropout: float = 0.0, first_update: int = 0) -> Any:
     policy = {"net_arch": [config.width] * config.depth, "n_critics": config.num_critics, "layer_norm": config.layer_norm}
     return peer("sbx").SAC(
         "MlpPolicy", environment, policy_kwargs={**policy, "dropout_rate": dropout}, policy_delay=config.utd_ratio,
@@ -126,7 +126,7 @@ def _fill(replay: Any, stored: int) -> None:
     replay.pos, replay.full = stored - 1, True
 
 
-def torchrl_redq(spec: Spec, config: SACConfig, stored: int, device: str) -> Contender:
+def torchrl_redq(spec: Spec, config: AgentConfig, stored: int, device: str) -> Contender:
     """TorchRL's REDQLoss. It always evaluates the actor's loss, too; its gradient is taken only once in `utd_ratio` updates."""
     actor, critic = _torchrl_networks(spec, config)
     loss = peer("torchrl.objectives").REDQLoss(
@@ -160,7 +160,7 @@ def torchrl_redq(spec: Spec, config: SACConfig, stored: int, device: str) -> Con
     return Contender("torchrl", run, device)
 
 
-def _torchrl_networks(spec: Spec, config: SACConfig) -> tuple[Any, Any]:
+def _torchrl_networks(spec: Spec, config: AgentConfig) -> tuple[Any, Any]:
     modules, data = peer("torchrl.modules"), peer("torchrl.data")
     module = peer("tensordict.nn").TensorDictModule
     hidden = [config.width] * config.depth

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal, get_args
 
+from atradiff.agents.actor_critic import ActorCritic
 from atradiff.agents.evaluate import Evaluator
-from atradiff.agents.sac import SAC
+from atradiff.agents.make import make_agent
 from atradiff.data.environment import TaskEnvironment
 from atradiff.data.store import OfflineData
 from atradiff.online.adaptation import Adapter
@@ -54,7 +55,7 @@ def build_trainer(params: Params, arm: Arm, seed: int, layout: Layout, device: s
     params = params_of_arm(params, arm)
     environment = TaskEnvironment(params.task.environment)
     evaluator = Evaluator(params.task.environment, params.online.evaluation_episodes, EVALUATION_SEED)
-    agent = SAC(environment.spec, params.agent, make_generator(seed, "agent"), device)
+    agent = make_agent(environment.spec, params.agent, make_generator(seed, "agent"), device)
     replay, imagines = params.replay, params.replay.synthetic_ratio > 0
     split = load_split(layout, params) if imagines or replay.offline_ratio > 0 else None
     if split is not None:
@@ -94,7 +95,7 @@ def _offline_buffer(split: tuple[OfflineData, OfflineData], params: Params, envi
     return buffer
 
 
-def _importance(params: Params, agent: SAC, synthesizer: Synthesizer) -> Importance:
+def _importance(params: Params, agent: ActorCritic, synthesizer: Synthesizer) -> Importance:
     match params.adaptation.importance:
         case "td_error":
             return td_error_importance(agent, params.replay.n_step, params.agent.discount)

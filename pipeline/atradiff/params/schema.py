@@ -8,7 +8,7 @@ from typing import Annotated
 from annotated_types import Gt, Le, Lt
 from typing_extensions import Doc
 
-from atradiff.agents.sac import SACConfig
+from atradiff.agents.actor_critic import AgentConfig
 from atradiff.data.collect import CollectConfig
 from atradiff.data.environment import EnvironmentConfig
 from atradiff.data.hindsight import HindsightConfig
@@ -71,6 +71,6 @@ class Params:
     length_estimator: LengthEstimatorParams = field(default_factory=LengthEstimatorParams)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
-    agent: SACConfig = field(default_factory=SACConfig)
+    agent: AgentConfig = field(default_factory=AgentConfig)
     adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
     online: OnlineConfig = field(default_factory=OnlineConfig)

@@ -29,6 +29,20 @@ def _arms(params: Params) -> list[Variant]:
     return [_imagining("atradiff"), _rlpd(), _imagining("agent", arm="agent")]
 
 
+def _plug_in(params: Params) -> list[Variant]:
+    """Each algorithm with and without imagination; without it SAC, TD3 and REDQ have no offline data. REDQ takes 4 critic steps and not 20."""
+    plain: dict[str, Any] = {"agent.layer_norm": False, "agent.utd_ratio": 1}
+    algorithms: dict[str, dict[str, Any]] = {
+        "SAC": plain,
+        "TD3": {**plain, "agent.algorithm": "td3"},
+        "REDQ": {"agent.layer_norm": False, "agent.num_critics": 10, "agent.num_min_critics": 2},
+    }
+    variants: list[Variant] = []
+    for name, settings in algorithms.items():
+        variants += [_imagining(f"{name} with ATraDiff", settings, name), _imagining(name, settings, name, arm="agent")]
+    return [*variants, _imagining("RLPD's agent with ATraDiff"), _rlpd()]
+
+
 def _short_episodes(params: Params) -> list[Variant]:
     """No goal is farther than two cells from where its episode began, as in the stitch data sets of OGBench (Park et al. 2024)."""
     maze = params.task.dataset.id.removesuffix("-v0")
@@ -127,6 +141,7 @@ STUDIES = {
     study.name: study
     for study in (
         Study("arms", "ATraDiff, the control and the plain agent", ALL_MAZES, _arms),
+        Study("plug-in", "SAC, TD3, REDQ and RLPD, with and without ATraDiff", ("pointmaze-umaze",), _plug_in),
         Study("short-episodes", "offline episodes of at most 64 steps: none connects start and goal", FAR_MAZES, _short_episodes),
         Study("little-data", "20,000 and 5,000 offline transitions, for ATraDiff and the control", FAR_MAZES, _little_data),
         Study("data-size", "1, 3, 10, 30 and 100 % of the offline episodes, for ATraDiff and the control", ONE_MAZE, _data_size),

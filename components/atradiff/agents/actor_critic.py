@@ -1,0 +1,157 @@
+"""What all agents have in common: an ensemble of critics with targets, an actor that learns once for several critic steps, imitation."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import Tensor, nn
+from typing_extensions import Doc
+
+from atradiff.agents.networks import CriticEnsemble
+from atradiff.agents.optimizer import Adam, flatten_parameters
+from atradiff.errors import UserError
+from atradiff.trajectory import Array, Source, Spec, TransitionBatch
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """The agent: its networks and how they learn."""
+
+    algorithm: Annotated[Literal["sac", "td3"], Doc("sac (REDQ and RLPD are settings of it) or td3.")] = "sac"
+    width: Annotated[int, Ge(1), Doc("Units in a hidden layer of actor and critics.")] = 128
+    depth: Annotated[int, Ge(1), Doc("Hidden layers of actor and critics.")] = 2
+    num_critics: Annotated[int, Ge(1), Doc("Critics in the ensemble.")] = 2
+    num_min_critics: Annotated[int, Ge(1), Doc("Critics drawn for the minimum in each target.")] = 2
+    layer_norm: Annotated[bool, Doc("Layer norm in the critics.")] = True
+    batch_size: Annotated[int, Ge(1), Doc("Transitions in one gradient step.")] = 128
+    utd_ratio: Annotated[int, Ge(1), Doc("Critic updates for each env step; the actor learns once.")] = 4
+    discount: Annotated[float, Gt(0), Le(1), Doc("Discount of one env step.")] = 0.99
+    critic_learning_rate: Annotated[float, Gt(0), Doc("Learning rate of the critics.")] = 3e-4
+    actor_learning_rate: Annotated[float, Gt(0), Doc("Learning rate of the actor.")] = 3e-4
+    temperature_learning_rate: Annotated[float, Ge(0), Doc("sac: learning rate of the temperature; 0 keeps it fixed.")] = 3e-4
+    initial_temperature: Annotated[float, Gt(0), Doc("sac: alpha at the start; must be small beside a sparse reward of 1.")] = 0.01
+    target_entropy_scale: Annotated[float, Doc("sac: target entropy = -scale * action dimensions.")] = 0.5
+    backup_entropy: Annotated[bool, Doc("sac: whether critic targets include the entropy of the next action.")] = False
+    exploration_noise: Annotated[float, Ge(0), Doc("td3: standard deviation of the noise on its actions, in half action ranges.")] = 0.1
+    target_noise: Annotated[float, Ge(0), Doc("td3: standard deviation of the noise on the targets' actions, in half action ranges.")] = 0.2
+    target_noise_clip: Annotated[float, Ge(0), Doc("td3: largest such noise, in half action ranges.")] = 0.5
+    tau: Annotated[float, Gt(0), Le(1), Doc("Rate of the target critics.")] = 0.005
+    imitation_weight: Annotated[float, Ge(0), Doc("Weight of imitating imagined (rlpd: offline) actions in the actor's loss; 0 is off.")] = 1.0
+    imitation_filter: Annotated[bool, Doc("Imitate only actions that the critics hold for better than the actor's own.")] = False
+
+
+class ActorCritic(ABC):
+    """Actor, critics and target critics with their optimisers. All randomness comes from the generators given."""
+
+    def __init__(self, spec: Spec, config: AgentConfig, generator: torch.Generator, device: torch.device | str = "cpu") -> None:
+        if config.num_min_critics > config.num_critics:
+            raise UserError(f"agent.num_min_critics {config.num_min_critics} is more than agent.num_critics {config.num_critics}")
+        self.config = config
+        self.spec = spec
+        self.device = torch.device(device)
+        low, high = torch.tensor(spec.action_low), torch.tensor(spec.action_high)
+        self.half_range = ((high - low) / 2).to(self.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            self._make_actor(low, high)
+            critic = CriticEnsemble(
+                config.num_critics, spec.observation_dim, spec.action_dim, config.width, config.depth, config.layer_norm
+            )
+        self.critic = critic.to(self.device)
+        self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
+        flat = flatten_parameters(self.critic)
+        self._flat_target = flatten_parameters(self.target_critic)
+        self.critic_optimizer = Adam(flat, list(self.critic.parameters()), config.critic_learning_rate)
+        self.gradient_steps = 0
+
+    @abstractmethod
+    def _make_actor(self, low: Tensor, high: Tensor) -> None:
+        """Make the actor for actions between `low [A]` and `high [A]`, and its optimiser."""
+
+    @abstractmethod
+    def act(self, observations: Array, generator: torch.Generator | None) -> Array:
+        """Actions `[N, A]` for observations `[N, D]`: explored with the generator, or the best without one."""
+
+    @abstractmethod
+    def next_action(self, observation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """The action `[B, A]` that targets are asked about after a transition, and what is added to their value `[B]`, if anything."""
+
+    @abstractmethod
+    def learn_actor(self, batch: TransitionBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """One step of the actor, and of what belongs to it; returns what to log."""
+
+    @abstractmethod
+    def _parts(self) -> dict[str, Any]:
+        """Whatever of the actor has a state_dict, by name."""
+
+    def update(self, batch: TransitionBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """One critic update for each `batch_size` transitions of the batch, then one of the actor on the last of them."""
+        logs, part = dict[str, Tensor](), batch
+        for part in batch.deal(self.config.batch_size):
+            loss, logs = self.critic_loss(part, generator)
+            self.critic_optimizer.minimize(loss)
+            self._flat_target.lerp_(self.critic_optimizer.flat, self.config.tau)
+            self.gradient_steps += 1
+        self.critic.requires_grad_(False)
+        logs = {**logs, **self.learn_actor(part, generator)}
+        self.critic.requires_grad_(True)
+        return logs
+
+    @torch.no_grad()
+    def targets(self, batch: TransitionBatch, generator: torch.Generator) -> Tensor:
+        """n-step targets `[B]`: reward + discount * (min over a random subset of target critics, and what `next_action` adds)."""
+        action, added = self.next_action(batch.next_observation, generator)
+        members = None
+        if self.config.num_min_critics < self.config.num_critics:
+            members = torch.randperm(self.config.num_critics, generator=generator)[: self.config.num_min_critics].to(self.device)
+        value = self.target_critic(batch.next_observation, action, members).amin(0)
+        if added is not None:
+            value = value + added
+        return batch.reward + batch.discount * value
+
+    def critic_loss(self, batch: TransitionBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean squared error of every critic to the targets."""
+        values = self.critic(batch.observation, batch.action)
+        loss = (values - self.targets(batch, generator)).pow(2).mean()
+        return loss, {"critic/loss": loss.detach(), "critic/value": values.detach().mean()}
+
+    def imitation_loss(self, mode: Tensor, batch: TransitionBatch) -> Tensor:
+        """The squared distance, in half action ranges, of the best action `mode [B, A]` from those of imagined (rlpd: offline) transitions.
+
+        With an `imitation_filter`, only of those that the critics hold for better than the mode (the Q-filter of Nair et al. 2018).
+        Imitating imagination is ours.
+        """
+        with torch.no_grad():
+            imitate = batch.source != Source.ONLINE
+            if self.config.imitation_filter:
+                imitate &= self.critic(batch.observation, batch.action).mean(0) > self.critic(batch.observation, mode).mean(0)
+        distance = ((mode - batch.action) / self.half_range).pow(2).sum(-1)
+        return (distance * imitate).mean()
+
+    @torch.no_grad()
+    def td_error(self, batch: TransitionBatch, generator: torch.Generator) -> Tensor:
+        """|mean Q - target| of each transition, `[B]`."""
+        return (self.critic(batch.observation, batch.action).mean(0) - self.targets(batch, generator)).abs()
+
+    def _noise(self, count: int, generator: torch.Generator) -> Tensor:
+        return torch.randn(count, self.spec.action_dim, generator=generator).to(self.device)
+
+    def _optimizer(self, module: nn.Module, learning_rate: float) -> Adam:
+        return Adam(flatten_parameters(module), list(module.parameters()), learning_rate)
+
+    def _all_parts(self) -> dict[str, Any]:
+        critics = {"critic": self.critic, "target_critic": self.target_critic, "critic_optimizer": self.critic_optimizer}
+        return {**critics, **self._parts()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**{name: part.state_dict() for name, part in self._all_parts().items()}, "gradient_steps": self.gradient_steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, part in self._all_parts().items():
+            part.load_state_dict(state[name])
+        self.gradient_steps = int(state["gradient_steps"])

@@ -1,0 +1,17 @@
+"""The agent that a config names."""
+
+from __future__ import annotations
+
+import torch
+
+from atradiff.agents.actor_critic import ActorCritic, AgentConfig
+from atradiff.agents.sac import SAC
+from atradiff.agents.td3 import TD3
+from atradiff.trajectory import Spec
+
+AGENTS: dict[str, type[ActorCritic]] = {"sac": SAC, "td3": TD3}
+
+
+def make_agent(spec: Spec, config: AgentConfig, generator: torch.Generator, device: torch.device | str = "cpu") -> ActorCritic:
+    """An agent of `config.algorithm` with fresh networks."""
+    return AGENTS[config.algorithm](spec, config, generator, device)
