@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from atradiff.online.adaptation import Adapted
+from atradiff.online.symptoms import Symptom
 from atradiff.reporting.progress import RunProgress
 from atradiff.reporting.report import inline_image, pruned_rows, time_parts, write_report
 from atradiff.reporting.summary import number, summarize
@@ -36,7 +37,7 @@ def row(env_steps: int, success: float | None, seconds: float = 10.0) -> dict[st
 
 def imagined() -> Imagined:
     trajectory = Trajectory(np.zeros((5, 2), np.float32), np.zeros((4, 1), np.float32), np.zeros(4, np.float32), np.zeros(0, np.float32), True, False)
-    return Imagined(trajectory, 16, 6.0, Pruned(np.arange(5), cut=8, loops=2, trimmed=1), np.zeros((16, 2), np.float32))
+    return Imagined(trajectory, (16,), 6.0, Pruned(np.arange(5), cut=8, loops=2, trimmed=1), 16)
 
 
 def test_a_summary_finds_the_first_good_evaluation_and_the_area() -> None:
@@ -89,6 +90,7 @@ def test_a_report_is_whole_and_escapes_what_it_shows(tmp_path: Path) -> None:
         pictures=[tmp_path / "p.svg"],
         imagined=[imagined()],
         adaptations=[Adapted("denoiser 16", 0.0, 0.1, True), Adapted("length estimator", 0.2, 0.1, False)],
+        symptoms=[Symptom("scattered lengths", "lengths & such", "train it longer")],
     )
     html = (tmp_path / "report.html").read_text()
     assert "<h1>a&lt;b&gt;</h1>" in html
@@ -96,10 +98,11 @@ def test_a_report_is_whole_and_escapes_what_it_shows(tmp_path: Path) -> None:
     assert inline_image(tmp_path / "p.svg") in html
     assert "rolled back" in html
     assert "-50.0%" in html
+    assert "lengths &amp; such" in html
 
 
 def test_a_report_of_a_run_that_barely_began(tmp_path: Path) -> None:
-    write_report(tmp_path / "r.html", name="a", about=ABOUT, params_yaml="", rows=[], pictures=[], imagined=[], adaptations=[])
+    write_report(tmp_path / "r.html", name="a", about=ABOUT, params_yaml="", rows=[], pictures=[], imagined=[], adaptations=[], symptoms=[])
     assert "never" not in (tmp_path / "r.html").read_text()
 
 
@@ -109,6 +112,9 @@ def test_progress_leaves_a_line_for_each_evaluation(capsys: pytest.CaptureFixtur
         progress.step(100)
         progress.evaluated(row(100, 0.5))
         progress.evaluated(row(200, None))
+        for _ in range(2):
+            progress.warn("scattered lengths", "train it longer")
     out = capsys.readouterr().out
     assert "100 env steps: success 50%, 10 s" in out
     assert "200 env steps: return 1.00, 10 s" in out
+    assert out.count("scattered lengths: train it longer") == 1

@@ -24,8 +24,9 @@ from atradiff.synthesis.synthesizer import Imagined, Synthesizer
 from atradiff.trajectory import Array, Trajectory, join_task
 
 TIMERS = ("env", "update", "synthesis", "adapt", "evaluate")
-GENERATORS = ("act", "update", "replay", "trigger", "synthesis", "adapt")
+GENERATORS = ("act", "update", "replay", "trigger", "synthesis", "adapt", "watch")
 KEPT_FOR_PICTURES = 32
+WATCHED = 256
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,10 @@ class Trainer:
         self.env_steps = 0
         self.episodes = 0
         self.successes = 0
+        self.adapted = 0
         self.adaptations: list[Adapted] = []
         self.imagined: list[Imagined] = []
+        self.latest: list[tuple[int, float, bool]] = []  # of the same: length, estimated length, terminated
         self.seconds: dict[str, float] = dict.fromkeys(TIMERS, 0.0)
         self._earlier_seconds = 0.0
         self._began = time.perf_counter()
@@ -171,6 +174,7 @@ class Trainer:
         if self.imagination is None or not len(self.imagination.picked):
             return
         with self._timed("adapt"):
+            self.adapted += 1
             self.adaptations = self.imagination.adapter.adapt(self.imagination.picked.trajectories, self.generators["adapt"])
 
     def evaluate(self) -> dict[str, Any]:
@@ -191,7 +195,9 @@ class Trainer:
             "replay/synthetic_share": self.replay.synthetic_share,
             "synthesis/trajectories": self.trigger.trajectories,
             "synthesis/mean_length": self.trigger.mean_length if self.trigger.trajectories else 0.0,
+            "adaptation/count": self.adapted,
             "adaptation/rolled_back": sum(a.rolled_back for a in self.adaptations),
+            **self._watch(),
             **{f"agent/{name}": float(value) for name, value in self._logs.items()},
             "time/seconds": seconds,
             **{f"time/{name}_seconds": value for name, value in self.seconds.items()},
@@ -272,11 +278,29 @@ class Trainer:
         for one in imagined:
             self.replay.synthetic.add_trajectory(one.trajectory)
         self.imagined = [*self.imagined, *imagined][-KEPT_FOR_PICTURES:]
+        told = [(len(one.trajectory), one.estimated_length, one.trajectory.terminated) for one in imagined]
+        self.latest = [*self.latest, *told][-KEPT_FOR_PICTURES:]
         return [len(one.trajectory) for one in imagined]
 
     def _learn(self, transitions: int) -> None:
         batch = self.replay.sample(transitions, self.generators["replay"])
         self._logs = self.agent.update(batch, self.generators["update"])
+
+    def _watch(self) -> dict[str, float | None]:
+        """What tells whether imagination does its work: of the latest trajectories, the share that end the task and how far they are from their
+        estimated length; of either replay, the critics' error. None where there is nothing to tell of."""
+        ended = [(length, estimate) for length, estimate, terminated in self.latest if terminated]
+        errors: dict[str, float] = {}
+        for name, buffer in (("online", self.replay.online), ("imagined", self.replay.synthetic)):
+            if len(buffer):
+                batch = buffer.sample(WATCHED, self.generators["watch"])
+                errors[name] = float(self.agent.td_error(batch, self.generators["watch"]).mean())
+        return {
+            "synthesis/ended_share": len(ended) / len(self.latest) if self.latest else None,
+            "synthesis/length_error": float(np.mean([abs(length / estimate - 1) for length, estimate in ended])) if ended else None,
+            "critic/error_online": errors.get("online"),
+            "critic/error_imagined": errors.get("imagined"),
+        }
 
     @contextmanager
     def _timed(self, name: str) -> Generator[None]:
@@ -301,6 +325,8 @@ class Trainer:
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
             "seconds": dict(self.seconds),
             "total_seconds": self._earlier_seconds + time.perf_counter() - self._began,
+            "latest": [list(told) for told in self.latest],
+            "adapted_times": self.adapted,
             "adaptations": [list(adapted) for adapted in self.adaptations],
         }
         if self.imagination is not None:
@@ -327,6 +353,8 @@ class Trainer:
         self.seconds = dict(state["seconds"])
         self._earlier_seconds = float(state["total_seconds"])
         self._began = time.perf_counter()
+        self.latest = [(int(length), float(estimate), bool(terminated)) for length, estimate, terminated in state["latest"]]
+        self.adapted = int(state["adapted_times"])
         self.adaptations = [Adapted(*values) for values in state["adaptations"]]
         if self.imagination is not None:
             synthesizer = self.imagination.synthesizer

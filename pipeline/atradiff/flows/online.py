@@ -37,6 +37,8 @@ def run_flow(run: OnlineRun, progress: RunProgress) -> None:
         metrics = run.do(phase, progress.step)
         if metrics is not None:
             progress.evaluated(metrics)
+            for symptom in run.symptoms():
+                progress.warn(symptom.name, str(symptom))
             _show(run)
 
     @flow(name="atradiff-online", flow_run_name=run.folder.name, persist_result=False, validate_parameters=False)
@@ -66,6 +68,8 @@ def _show(run: OnlineRun) -> None:
     create_table_artifact(
         evaluation_rows(run.folder.metrics()), key=_key(run, "evaluations"), description=f"Evaluations of {run.folder.name}"
     )
+    symptoms = [symptom._asdict() for symptom in run.symptoms()]
+    create_table_artifact(symptoms, key=_key(run, "symptoms"), description="Failure signatures: what is seen, and what to do about it")
     for picture in run.draw():
         create_markdown_artifact(f"![{picture.stem}]({inline_image(picture)})", key=_key(run, picture.stem), description=run.folder.name)
 

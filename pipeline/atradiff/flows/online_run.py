@@ -11,6 +11,7 @@ from atradiff.errors import UserError
 from atradiff.flows.assemble import Arm, build_trainer, params_of_arm
 from atradiff.flows.checkpoints import latest_checkpoint, write_checkpoint
 from atradiff.flows.run_folder import Metrics, RunFolder, write_whole
+from atradiff.online.symptoms import Symptom, find_symptoms
 from atradiff.online.trainer import Phase, Trainer, plan
 from atradiff.params.render import render_yaml
 from atradiff.params.schema import Params
@@ -68,6 +69,10 @@ class OnlineRun:
             self.folder.append_metrics(metrics)
         return metrics
 
+    def symptoms(self) -> list[Symptom]:
+        """The failure signatures that the run shows so far."""
+        return find_symptoms(self.folder.metrics())
+
     def draw(self) -> list[Path]:
         """The pictures of the run so far, one path each."""
         learning_curves(self.folder.learning_curve, {f"{self.arm}, seed {self.seed}": [self.folder.metrics()]})
@@ -96,5 +101,6 @@ class OnlineRun:
             pictures=pictures,
             imagined=self.trainer.imagined,
             adaptations=self.trainer.adaptations,
+            symptoms=self.symptoms(),
         )
         return self.folder.report

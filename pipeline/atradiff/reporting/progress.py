@@ -33,6 +33,7 @@ class RunProgress:
             console=console,
             expand=True,
         )
+        self._warned = set[str]()
         self._task = self._progress.add_task("", total=env_steps, completed=done, result="")
 
     @property
@@ -58,3 +59,9 @@ class RunProgress:
         result = f"{name} {number(value, '{:.0%}' if name == 'success' else '{:.2f}')}"
         self._progress.update(self._task, result=f"[bold]{result}")
         self.console.print(f"{row['env_steps']:>9,} env steps: {result}, {row['time/seconds']:,.0f} s", highlight=False)
+
+    def warn(self, name: str, text: str) -> None:
+        """A line of warning, once for each name."""
+        if name not in self._warned:
+            self._warned.add(name)
+            self.console.print(f"[yellow]{name}[/]: {text}", highlight=False, soft_wrap=True)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jinja2
 
 from atradiff.online.adaptation import Adapted
+from atradiff.online.symptoms import Symptom
 from atradiff.reporting.pictures import PALETTE
 from atradiff.reporting.summary import Row, number, summarize
 from atradiff.synthesis.synthesizer import Imagined
@@ -44,6 +45,7 @@ def write_report(
     pictures: Sequence[Path],
     imagined: Sequence[Imagined],
     adaptations: Sequence[Adapted],
+    symptoms: Sequence[Symptom],
 ) -> None:
     """Write the report of one run to `path`."""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
@@ -58,6 +60,7 @@ def write_report(
         pruned=pruned_rows(imagined),
         imagined=len(imagined),
         adaptations=adaptations,
+        symptoms=symptoms,
         times=time_parts(rows[-1]) if rows else [],
     )
     path.write_text(html)
