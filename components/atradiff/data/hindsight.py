@@ -67,20 +67,23 @@ class Hindsight:
         pieces = [data]
         missing = self.config.cover * data.num_transitions
         while missing > 0:
-            pieces.append(self._cut(data, max(64, missing // max(1, self.config.maximum_steps // 2)), generator))
+            pieces.append(self._cut(data, missing, generator))
             missing -= max(self.config.maximum_steps, pieces[-1].num_transitions)  # where most begin at their goal there are fewer
         return concatenate(pieces)
 
-    def _cut(self, data: OfflineData, count: int, generator: np.random.Generator) -> OfflineData:
-        """At most `count` pieces; those that would begin at their goal are left out."""
+    def _cut(self, data: OfflineData, missing: int, generator: np.random.Generator) -> OfflineData:
+        """Pieces up to the one that makes up for the missing transitions, if so many are drawn; those that would begin at their goal
+        are left out."""
+        count = max(64, missing // max(1, self.config.maximum_steps // 2))
         first = generator.choice(data.transition_rows(), count)
         until = np.minimum(first + generator.integers(1, self.config.maximum_steps + 1, count), data.episode_ends[data.row_episodes()[first]] - 1)
         tasks = data.states[until][:, self.goal]
         ahead = np.minimum(first[:, None] + np.arange(self.config.maximum_steps + 1), until[:, None])
         near = self._distance(data.states[ahead], tasks[:, None]) <= self.radius
-        kept = np.flatnonzero(~near[:, 0])
-        first, steps, tasks = first[kept], near[kept].argmax(1), tasks[kept]
-        return self._pieces(data, first, steps, tasks)
+        steps = near.argmax(1)
+        kept = np.flatnonzero(steps)
+        kept = kept[: np.searchsorted(steps[kept].cumsum(), missing) + 1]
+        return self._pieces(data, first[kept], steps[kept], tasks[kept])
 
     def _pieces(self, data: OfflineData, first: IntArray, steps: IntArray, tasks: Array) -> OfflineData:
         ends = np.cumsum(steps + 1)
