@@ -79,8 +79,9 @@ class Waypoints:
             yield int(starts[first]), int(ends[steps[first].argmin()])
 
     def _farthest_within_reach(self, start: int, end: int) -> int:
+        """Or the very next where even that is out of reach; the end itself only then."""
         here = int(self._following[start, end])
-        while self._steps[start, end] - self._steps[self._following[here, end], end] <= self.reach:
+        while here != end and self._steps[start, end] - self._steps[self._following[here, end], end] <= self.reach:
             here = int(self._following[here, end])
         return here
 
