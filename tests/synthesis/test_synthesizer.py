@@ -24,8 +24,17 @@ from atradiff.synthesis.length_estimator import EstimatorNetworkConfig, LengthEs
 from atradiff.synthesis.prune import PruneConfig
 from atradiff.synthesis.quality import measure
 from atradiff.synthesis.reward_model import RewardModel
-from atradiff.synthesis.synthesizer import RewardArm, SynthesisConfig, Synthesizer, learned_rewards, oracle_rewards
-from atradiff.trajectory import Array, Trajectory
+from atradiff.synthesis.synthesizer import (
+    Imagined,
+    RewardArm,
+    SynthesisConfig,
+    Synthesizer,
+    goal_rewards,
+    learned_rewards,
+    oracle_rewards,
+)
+from atradiff.synthesis.waypoints import WaypointConfig, Waypoints
+from atradiff.trajectory import Array, BoolArray, Trajectory
 
 KEEP_ALL = SynthesisConfig(maximum_windows=1, prune=PruneConfig(loops=False, to_length=False))
 STATES = np.float32([[0.0, 0.0], [0.5, 0.5], [-0.5, 0.2], [0.8, -0.8], [0.1, 0.9]])
@@ -67,10 +76,15 @@ class Known(LengthEstimator):
 
 
 def make(
-    normalizer: Normalizer, config: SynthesisConfig, horizons: tuple[int, ...] = (4, 8, 24), arm: RewardArm | None = None
+    normalizer: Normalizer,
+    config: SynthesisConfig,
+    horizons: tuple[int, ...] = (4, 8, 24),
+    arm: RewardArm | None = None,
+    waypoints: Waypoints | None = None,
 ) -> Synthesizer:
     walkers = [Walker(normalizer, horizon) for horizon in horizons]
-    return Synthesizer(DenoiserBank(walkers), Known(normalizer, EstimatorNetworkConfig(8, 1), 1.0), config, 0.1, arm)  # type: ignore[arg-type]
+    estimator = Known(normalizer, EstimatorNetworkConfig(8, 1), 1.0)
+    return Synthesizer(DenoiserBank(walkers), estimator, config, 0.1, arm, waypoints)  # type: ignore[arg-type]
 
 
 def assert_same(ours: Trajectory, expected: Trajectory) -> None:
@@ -121,6 +135,142 @@ def test_a_chain_has_at_most_so_many_windows(normalizer: Normalizer) -> None:
     imagined = make(normalizer, replace(KEEP_ALL, maximum_windows=2), (4,))(STATES, TASKS, toys.generator())
     for ours, state, task in zip(imagined, STATES, TASKS, strict=True):
         assert_same(ours.trajectory, cut(straight_walk(state, task), 6))
+
+
+WAY = np.float32(
+    [*((x / 10, 0.4) for x in range(-8, 8)), *((0.8, y / 10) for y in range(4, -4, -1)), *((x / 10, -0.4) for x in range(8, -9, -1))]
+)
+"""A U of forty steps, whose ends are eight apart for the straight walk."""
+CHAINED = replace(KEEP_ALL, maximum_windows=100, length_quantile=0.5)
+GOAL_ARM = goal_rewards((0, 1), toys.REACHED, 1.0, 0.0)
+
+
+@pytest.fixture(scope="module")
+def around() -> Waypoints:
+    """Goals four steps on, from episodes of four steps each along the U."""
+    walks = [WAY[i : i + 5] for i in range(len(WAY) - 4)]
+    data = stack_trajectories([Trajectory(w, 0 * w[1:], 0 * w[1:, 0], w[-1], True, False) for w in walks], toys.SPEC)
+    return Waypoints(data, (0, 1), 0.02, WaypointConfig(reach=4, landmarks=100))
+
+
+def counted(imagined: Imagined) -> int:
+    return len(imagined.pruned.rows) + imagined.pruned.cut + imagined.pruned.loops + imagined.pruned.trimmed
+
+
+@pytest.mark.parametrize("arm", [None, GOAL_ARM])
+@pytest.mark.parametrize("horizons", [(4, 8), (24,)])
+def test_a_chain_over_waypoints_goes_the_way_that_the_data_knows(
+    normalizer: Normalizer, around: Waypoints, horizons: tuple[int, ...], arm: RewardArm | None
+) -> None:
+    """From one end of the U and from its middle to the other end: never through the wall between, and with one reward and one end, at the
+    goal; where the walker arrived on the way nothing ended."""
+    states, tasks = WAY[[0, 20]], WAY[[-1, -1]]
+    for ours, state, task in zip(
+        make(normalizer, CHAINED, horizons, arm, around)(states, tasks, toys.generator()), states, tasks, strict=True
+    ):
+        walk = ours.trajectory
+        between = walk.states[np.abs(walk.states[:, 1]) < 0.2]
+        assert len(between) > 0
+        assert (between[:, 0] > 0.6).all()
+        assert np.array_equal(walk.states[0], state)
+        assert np.array_equal(walk.task, task)
+        assert np.linalg.norm(walk.states[-1] - task) <= toys.REACHED
+        assert walk.rewards.tolist() == [0.0] * (len(walk) - 1) + [1.0]
+        assert (walk.terminated, walk.truncated) == (True, False)
+        assert np.allclose(walk.states[1:], walk.states[:-1] + np.float32(toys.STEP) * walk.actions, atol=1e-5)
+        assert len(ours.horizons) > 4
+        assert counted(ours) == ours.generated_rows == 1 + sum(horizon - 1 for horizon in ours.horizons)
+    (straight,) = make(normalizer, CHAINED, horizons, arm)(states[:1], tasks[:1], toys.generator())
+    assert np.allclose(straight.trajectory.states[:, 0], -0.8)  # without waypoints it is through the wall
+
+
+def test_the_same_chain_is_pruned_as_one(normalizer: Normalizer, around: Waypoints) -> None:
+    """What the pruner took and what it left add up; the reward at the end is never trimmed away."""
+    config = replace(CHAINED, prune=PruneConfig(), length_quantile=0.1)
+    for ours in make(normalizer, config, (4, 8), None, around)(WAY[[0, 20]], WAY[[-1, -1]], toys.generator()):
+        assert counted(ours) == ours.generated_rows
+        assert len(ours.trajectory) == len(ours.pruned.rows) - 1
+        assert ours.trajectory.rewards.tolist()[-1] == 1.0
+
+
+@pytest.mark.parametrize("arm", [None, GOAL_ARM])
+def test_a_chain_that_stops_on_the_way_is_cut_short_there(normalizer: Normalizer, around: Waypoints, arm: RewardArm | None) -> None:
+    (ours,) = make(normalizer, replace(CHAINED, maximum_windows=2), (8,), arm, around)(WAY[:1], WAY[-1:], toys.generator())
+    assert ours.horizons == (8, 8)
+    assert not ours.trajectory.rewards.any()
+    assert (ours.trajectory.terminated, ours.trajectory.truncated) == (False, True)
+    assert np.array_equal(ours.trajectory.task, WAY[-1])
+
+
+def test_windows_are_as_long_as_the_way_to_the_waypoint(normalizer: Normalizer, around: Waypoints) -> None:
+    """The shortest horizon covers what is left to each goal on the way, however far the task's own is."""
+    synthesizer = make(normalizer, CHAINED, (8, 24), None, around)
+    (ours,) = synthesizer(WAY[:1], WAY[-1:], toys.generator())
+    assert set(ours.horizons) == {8}
+    assert ours.estimated_length == len(ours.trajectory)
+    asked = synthesizer.bank.current[8].asked  # type: ignore[union-attr]
+    assert len(asked) == len(ours.horizons)
+    assert all(np.abs(ours.trajectory.states - state).max(1).min() < 1e-5 for (state,) in asked)  # type: ignore[misc]
+
+
+class Beyond:
+    """A goal on the way that lies half a unit behind the task's own, reached within `radius`."""
+
+    def __init__(self, radius: float = toys.REACHED) -> None:
+        self.radius = radius
+
+    def __call__(self, states: Array, tasks: Array) -> tuple[Array, BoolArray]:
+        return tasks + np.float32([0.5, 0]), np.zeros(len(tasks), dtype=bool)
+
+    def reached(self, states: Array, aim: Array) -> BoolArray:
+        return np.linalg.norm(states - aim, axis=1) <= self.radius
+
+
+@pytest.mark.parametrize("arm", [None, GOAL_ARM])
+def test_the_tasks_goal_counts_on_the_way_to_a_waypoint(normalizer: Normalizer, arm: RewardArm | None) -> None:
+    """A reward arm knows it when the walk comes by; the denoiser was asked for another goal and says nothing of it."""
+    start, task = np.float32([[-0.4, 0]]), np.float32([[0, 0]])
+    config = replace(CHAINED, maximum_windows=1)
+    (ours,) = make(normalizer, config, (24,), arm, Beyond())(start, task, toys.generator())  # type: ignore[arg-type]
+    if arm is None:
+        assert (ours.trajectory.states[-1, 0] > 0.3, ours.trajectory.rewards.any(), ours.trajectory.terminated) == (True, False, False)
+    else:
+        assert_same(ours.trajectory, straight_walk(start[0], task[0]))
+
+
+@pytest.mark.parametrize(("radius", "steps"), [(0.05, 8), (0.25, 7), (0.52, 4), (2.0, 1)])
+def test_a_window_stops_where_its_waypoint_is_reached(normalizer: Normalizer, radius: float, steps: int) -> None:
+    """Within the waypoint's radius of 0.9 units off, or where the walker believes itself there."""
+    config = replace(CHAINED, maximum_windows=1)
+    synthesizer = make(normalizer, config, (24,), None, Beyond(radius))  # type: ignore[arg-type]
+    (ours,) = synthesizer(np.float32([[-0.4, 0]]), np.float32([[0, 0]]), toys.generator())
+    assert len(ours.trajectory) == steps
+    assert counted(ours) == ours.generated_rows == 24
+
+
+def test_a_chain_does_not_end_on_the_way(normalizer: Normalizer) -> None:
+    """An estimate of half the steps calls the second window enough: for the task's own goal that is the end, for a waypoint it is not."""
+    config, state, task = replace(CHAINED, length_quantile=0.1, maximum_windows=4), np.float32([[-0.4, 0]]), np.float32([[0, 0]])
+    (onwards,) = make(normalizer, config, (4,), None, Beyond())(state, task, toys.generator())  # type: ignore[arg-type]
+    (final,) = make(normalizer, config, (4,))(state, task + np.float32([0.5, 0]), toys.generator())
+    assert (len(onwards.horizons), len(final.horizons)) == (4, 2)
+
+
+def test_an_end_that_the_arm_denies_is_none(normalizer: Normalizer) -> None:
+    """The walker believes itself there within 0.15, the arm within 0.05: the chain goes on where the walker stopped until the arm agrees."""
+    synthesizer = make(normalizer, CHAINED, (24,), goal_rewards((0, 1), 0.05, 1.0, 0.0))
+    for ours, state, task in zip(synthesizer(STATES, TASKS, toys.generator()), STATES, TASKS, strict=True):
+        believed = straight_walk(state, task)
+        assert np.linalg.norm(believed.states[-1] - task) > 0.05
+        assert len(ours.horizons) == 2
+        assert np.allclose(ours.trajectory.states[: len(believed) + 1], believed.states, atol=1e-5)
+        assert np.linalg.norm(ours.trajectory.states[-1] - task) <= 0.05
+        assert ours.trajectory.rewards.tolist() == [0.0] * (len(ours.trajectory) - 1) + [1.0]
+        assert ours.trajectory.terminated
+        assert counted(ours) == ours.generated_rows
+    (alone,) = make(normalizer, replace(CHAINED, maximum_windows=1), (24,), synthesizer.reward_arm)(STATES[:1], TASKS[:1], toys.generator())
+    walk = straight_walk(STATES[0], TASKS[0])
+    assert_same(alone.trajectory, replace(walk, rewards=0 * walk.rewards, terminated=False, truncated=True))
 
 
 def test_trimmed_to_the_estimated_length(normalizer: Normalizer) -> None:
@@ -236,6 +386,24 @@ def test_oracle_arm_relabels_truthfully(normalizer: Normalizer, reach: TaskEnvir
     imagined = make(normalizer, KEEP_ALL, (24,), oracle_rewards(Oracle(reach)))(STATES, TASKS, toys.generator())
     for ours, state, task in zip(imagined, STATES, TASKS, strict=True):
         assert_same(ours.trajectory, straight_walk(state, task))
+
+
+def test_goal_rewards_by_hand() -> None:
+    """On the edge is within; other state entries do not count, and neither do the states that the steps come from."""
+    arm = goal_rewards((2, 0), 0.5, 0.0, -1.0)
+    reached = np.float32([[1, 9, 2], [1, 9, 2.5], [1.5, 9, 2], [1.4, 9, 2.4], [2, 9, 1], [9, 9, 9]])
+    rewards, ended = arm(reached[::-1], reached, reached, np.float32([2, 1]))
+    assert ended.tolist() == [True, True, True, False, False, False]
+    assert rewards.tolist() == [0, 0, 0, -1, -1, -1]
+    assert rewards.dtype == np.float32
+
+
+def test_goal_rewards_are_the_environments_own(normalizer: Normalizer, reach: TaskEnvironment) -> None:
+    states = np.random.default_rng(0).uniform(-0.3, 0.3, (500, 2)).astype(np.float32)
+    (rewards, ended), (true, truly) = (arm(states, states, states, TASKS[4]) for arm in (GOAL_ARM, oracle_rewards(Oracle(reach))))
+    assert np.array_equal(rewards, true)
+    assert np.array_equal(ended, truly)
+    assert 0 < ended.sum() < 500
 
 
 @given(st.lists(st.integers(2, 300), min_size=1, max_size=5, unique=True), st.lists(st.floats(0, 400), min_size=1, max_size=10))

@@ -148,6 +148,14 @@ def test_a_way_begins_at_the_nearest_place_that_has_one() -> None:
     assert np.allclose(follow(waypoints, start, goal), [(2, 0), goal])
 
 
+def test_of_the_places_within_the_radius_of_a_goal_the_way_ends_at_the_first() -> None:
+    """From both sides, also where the nearest place is one from which nobody ever went on."""
+    there, sinks = line(*range(8)), ([(3, 5), (0, 0.1)], [(4, 5), (7, 0.1)])
+    waypoints = waypoints_of(data_of(there, there[::-1], *sinks), reach=2, radius=0.6)
+    starts, goals = np.float32([[0, 0], [7, 0], [0, 0.2], [7, 0.2]]), np.float32(line(*[3.5] * 4))
+    assert waypoints.steps(starts, goals).tolist() == [3, 3, 3, 3]
+
+
 def test_each_state_has_its_own_goal() -> None:
     """In one batch: on the way, within reach, without a way; what was asked is not written to."""
     waypoints = waypoints_of(data_of(line(*range(8))), reach=3)
