@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import toys
-from atradiff.data.collect import CollectConfig, MazeController, collect_maze
+from atradiff.data.collect import CollectConfig, MazeController, collect_maze, recipe
 from atradiff.data.convert import convert, dataset_fingerprint, open_dataset
 from atradiff.data.environment import EnvironmentConfig, TaskEnvironment
 from atradiff.data.simulator import find_maze, find_simulator
@@ -84,6 +84,47 @@ def test_controller_walks_shortest_ways(maze_environment: TaskEnvironment) -> No
             assert set(path) <= set(controller.cells)
         x, y = controller._centre[goal]
         assert controller.cell(x, y) == goal
+
+
+def test_cells_between_are_those_to_walk(maze_environment: TaskEnvironment) -> None:
+    """Along the U its cells are numbered, so that the difference is the distance."""
+    controller = MazeController(maze_environment, CollectConfig())
+    u = [(1, 1), (1, 2), (1, 3), (2, 3), (3, 3), (3, 2), (3, 1)]
+    assert [[controller.cells_between(a, b) for b in u] for a in u] == [[abs(i - j) for j in range(7)] for i in range(7)]
+
+
+def test_cells_that_nothing_connects_are_infinitely_far() -> None:
+    rooms = [[1, 1, 1, 1, 1, 1, 1], [1, 0, 0, 1, 0, 0, 1], [1, 1, 1, 1, 1, 1, 1]]
+    environment = TaskEnvironment(EnvironmentConfig("PointMaze_UMaze-v3", {"continuing_task": False, "maze_map": rooms}, {}, 300, (0, 1)))
+    controller = MazeController(environment, CollectConfig())
+    assert [controller.cells_between((1, 1), (1, j)) for j in (1, 2, 4, 5)] == [0, 1, float("inf"), float("inf")]
+    environment.close()
+
+
+@pytest.mark.parametrize(("cells", "steps"), [(1, None), (2, 9), (None, 9)])
+def test_episodes_are_no_longer_than_was_asked(
+    cells: int | None, steps: int | None, maze_environment: TaskEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in cells from start to goal nor in transitions; what the limit cut is not terminated, and the count is met all the same."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    collect_maze("toys/short-v0", UMAZE, CollectConfig(200, maximum_cells=cells, maximum_steps=steps), lambda n: None)
+    data = convert(open_dataset("toys/short-v0"), lambda n: None)
+    controller = MazeController(maze_environment, CollectConfig())
+    walked = [controller.cells_between(controller.cell(*t.states[0, :2]), controller.cell(*t.task)) for t in data.trajectories()]
+    assert data.num_transitions == 200
+    assert data.num_episodes > 3
+    assert max(walked) == cells if cells else max(walked) > 2
+    assert max(data.episode_lengths) == steps if steps else max(data.episode_lengths) > 9
+    for trajectory in list(data.trajectories())[:-1]:
+        assert trajectory.terminated or len(trajectory) == steps
+
+
+def test_a_recipe_names_only_the_limits_that_there_are() -> None:
+    """So a dataset that was collected before there were any has the recipe that it would have today."""
+    plain = recipe(UMAZE, CollectConfig())
+    assert set(plain) == {"environment", "transitions", "action_noise", "gain", "damping", "seed"}
+    assert recipe(UMAZE, CollectConfig(maximum_cells=3)) == {**plain, "maximum_cells": 3}
+    assert recipe(UMAZE, CollectConfig(maximum_steps=9)) == {**plain, "maximum_steps": 9}
 
 
 def test_only_point_mazes_are_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import toys
-from atradiff.data.store import ARRAYS, OfflineData, read_attributes, read_store, stack_trajectories, write_store
+from atradiff.data.store import ARRAYS, OfflineData, concatenate, read_attributes, read_store, stack_trajectories, write_store
 from atradiff.errors import UserError
 from atradiff.trajectory import Trajectory
 
@@ -102,6 +104,16 @@ def test_split_is_by_episodes_and_the_generators(offline: OfflineData) -> None:
     assert firsts == {tuple(t.states[0]) for t in offline.trajectories()}
     again = offline.split(0.1, np.random.default_rng(0))[1]
     assert np.array_equal(held_out.states, again.states)
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(1, 5), st.booleans()), min_size=1, max_size=4), min_size=1, max_size=4))
+def test_concatenated_parts_are_their_episodes_in_order(lengths: list[list[tuple[int, bool]]]) -> None:
+    """As if all had been laid out at once, row for row."""
+    parts = [[toys.line_trajectory(n, end, 10.0 * i + j) for j, (n, end) in enumerate(part)] for i, part in enumerate(lengths)]
+    joined = concatenate([stack_trajectories(part, toys.SPEC) for part in parts])
+    whole = stack_trajectories([trajectory for part in parts for trajectory in part], toys.SPEC)
+    assert joined.spec == whole.spec
+    assert all(np.array_equal(getattr(joined, name), getattr(whole, name)) for name in ARRAYS)
 
 
 @pytest.mark.parametrize("share", [0.0001, 0.9999])

@@ -68,8 +68,10 @@ class MazeController:
                     frontier.append(cell)
         return step
 
-    def cells_between(self, start: Cell, goal: Cell) -> int:
-        """Cells to walk from `start` to `goal`, the latter counted."""
+    def cells_between(self, start: Cell, goal: Cell) -> float:
+        """Cells to walk from `start` to `goal`, the latter counted; infinite where there is no way."""
+        if start not in self._next[goal]:
+            return math.inf
         count = 0
         while start != goal:
             start, count = self._next[goal][start], count + 1
