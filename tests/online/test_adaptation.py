@@ -141,6 +141,30 @@ def test_held_out_loss_is_about_held_out_data(
     assert a[0].loss_original != b[0].loss_original
 
 
+def test_models_follow_what_hindsight_makes_of_the_picked_data(
+    trained_denoisers: list[Denoiser], trained_estimator: LengthEstimator, offline: OfflineData, held_out: OfflineData, picked: list[Trajectory]
+) -> None:
+    """Adapting on the picked trajectories with their pieces is adapting on them and their pieces, the same ones for the same seed."""
+    seen: list[OfflineData] = []
+
+    class Recorded(Hindsight):
+        def __call__(self, data: OfflineData, generator: np.random.Generator) -> OfflineData:
+            seen.append(super().__call__(data, generator))
+            return seen[-1]
+
+    def adapted(trajectories: list[Trajectory], hindsight: Hindsight) -> list[str]:
+        bank = DenoiserBank([copy.deepcopy(d) for d in trained_denoisers])
+        one = Synthesizer(bank, copy.deepcopy(trained_estimator), SynthesisConfig(), 0.1)
+        Adapter(one, offline, held_out, hindsight, replace(CONFIG, gradient_steps=3), seed=0).adapt(trajectories, toys.generator())
+        return [digest(m) for m in (*bank.current.values(), one.estimator)]
+
+    pieces, none = Recorded(offline, (0, 1), HindsightConfig(cover=2, maximum_steps=20)), Hindsight(offline, (), HindsightConfig())
+    first, second = adapted(picked, pieces), adapted(picked, pieces)
+    assert first == second == adapted(list(seen[0].trajectories()), none) != adapted(picked, none)
+    assert np.array_equal(seen[0].states, seen[1].states)
+    assert seen[0].num_transitions >= 3 * sum(len(t) for t in picked)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_batches_are_mixed_as_told(synthesizer: Synthesizer, offline: OfflineData, held_out: OfflineData, share: float) -> None:
     adapts = adapter(synthesizer, offline, held_out, replace(CONFIG, picked_share=share))

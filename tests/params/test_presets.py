@@ -28,6 +28,17 @@ def test_a_task_starts_and_ends_where_it_says(task: str) -> None:
     environment.close()
 
 
+@pytest.mark.parametrize("task", list_tasks())
+def test_a_window_reaches_the_goals_that_its_models_learned_from(task: str) -> None:
+    """Either windows aim at the task's goal and learn from episodes alone, or a waypoint is within what hindsight and a horizon span."""
+    params = preset(task)
+    reach, hindsight, longest = params.synthesis.waypoints.reach, params.task.hindsight, max(params.denoiser.horizons) - 1
+    assert (reach > 0) == (hindsight.cover > 0)
+    assert reach < longest
+    assert reach <= hindsight.maximum_steps
+    assert (reach == 0) == (task == "pointmaze-umaze")
+
+
 def test_an_unknown_task_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UserError, match="choose one of pointmaze-umaze, pointmaze-medium, pointmaze-large"):
         preset("pointmaze-tiny")

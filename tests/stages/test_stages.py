@@ -9,15 +9,18 @@ import minari
 import numpy as np
 import pytest
 
+from atradiff.data.collect import recipe
 from atradiff.data.environment import TaskEnvironment
-from atradiff.data.store import read_store, stack_trajectories
+from atradiff.data.hindsight import HindsightConfig, arrival_radius
+from atradiff.data.store import read_store, stack_trajectories, write_store
 from atradiff.diffusion.checkpoint import load_checkpoint, load_denoiser
 from atradiff.errors import UserError
 from atradiff.params.schema import Params
-from atradiff.project.artifacts import load_split, load_synthesizer
+from atradiff.project.artifacts import load_split, load_synthesizer, load_training_data
 from atradiff.project.layout import Layout
 from atradiff.project.staleness import require_offline_stages
 from atradiff.stages import collect, convert, train_denoiser, train_length_estimator
+from atradiff.synthesis.waypoints import WaypointConfig
 from projects import DATASET
 from toys import SPEC, generator, line_trajectory
 
@@ -51,6 +54,17 @@ def test_collect_refuses_a_dataset_of_another_recipe(project: Layout, params: Pa
     other = replace(params, task=replace(params.task, collect=replace(params.task.collect, seed=7)))
     with pytest.raises(UserError, match=f"another seed than params.yaml says: delete it with `minari delete {DATASET}`"):
         collect.run(other, Layout(tmp_path, "other"))
+
+
+def test_collect_names_a_limit_that_only_one_of_both_has(
+    project: Layout, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = replace(params.task, collect=replace(params.task.collect, maximum_steps=9))
+    with pytest.raises(UserError, match=r"with another maximum_steps than params.yaml says"):
+        collect.run(replace(params, task=limited), Layout(tmp_path, "other"))
+    monkeypatch.setattr(collect, "read_recipe", lambda dataset: recipe(limited.environment, limited.collect))
+    with pytest.raises(UserError, match=r"with another maximum_steps than params.yaml says"):
+        collect.run(params, Layout(tmp_path, "other"))
 
 
 def test_collect_says_what_to_do_where_nothing_can_be_collected(
@@ -118,7 +132,7 @@ def test_synthesis_is_measured_and_drawn(project: Layout) -> None:
     assert "<svg" in project.synthesis_picture.read_text()
 
 
-@pytest.mark.parametrize("reward", ["generated", "learned", "oracle"])
+@pytest.mark.parametrize("reward", ["generated", "goal", "learned", "oracle"])
 def test_the_synthesizer_is_put_together_from_the_stages(project: Layout, params: Params, reward: str) -> None:
     params = replace(params, synthesis=replace(params.synthesis, reward=reward))
     environment = TaskEnvironment(params.task.environment)
@@ -129,6 +143,60 @@ def test_the_synthesizer_is_put_together_from_the_stages(project: Layout, params
     assert (synthesizer.reward_arm is None) == (reward == "generated")
     assert np.array_equal(imagined.trajectory.states[0], state)
     environment.close()
+
+
+def test_the_goal_arm_succeeds_where_offline_episodes_did(project: Layout, params: Params) -> None:
+    """At their ends, to the farthest of them, and with their rewards."""
+    kept, _ = load_split(project, params)
+    arm = load_synthesizer(project, replace(params, synthesis=replace(params.synthesis, reward="goal")), "cpu").reward_arm
+    assert arm is not None
+    for trajectory in (t for t in kept.trajectories() if t.terminated):
+        rewards, ended = arm(trajectory.states[:-1], trajectory.actions, trajectory.states[1:], trajectory.task)
+        assert (rewards[-1], ended[-1]) == (1.0, True)
+        assert set(rewards.tolist()) <= {0.0, 1.0}
+    states, task = np.zeros((2, 4), np.float32), np.zeros(2, np.float32)
+    states[:, 1] = arrival_radius(kept, (0, 1)) + np.float32([-0.01, 0.01])
+    assert arm(states, states[:, :2], states, task)[1].tolist() == [True, False]
+
+
+def test_the_goal_arm_needs_goals_rewards_and_successes(project: Layout, params: Params, tmp_path: Path) -> None:
+    params = replace(params, synthesis=replace(params.synthesis, reward="goal"))
+    nowhere = replace(params, task=replace(params.task, environment=replace(params.task.environment, achieved_goal=())))
+    with pytest.raises(UserError, match=r"synthesis.reward is goal, which needs .*: use generated or learned"):
+        load_synthesizer(project, nowhere, "cpu")
+    layout, data = copy_of(project, tmp_path), read_store(project.store)
+    dense = replace(data, spec=replace(data.spec, reward_values=()))
+    hopeless = replace(data, episode_terminated=np.zeros(data.num_episodes, dtype=bool))
+    for other in (dense, hopeless):
+        write_store(layout.store, other, {})
+        with pytest.raises(UserError, match=r"synthesis.reward is goal, which needs"):
+            load_synthesizer(layout, params, "cpu")
+
+
+def test_models_learn_from_the_kept_episodes_and_their_pieces(project: Layout, params: Params) -> None:
+    """The held-out ones stay as they are, and the same pieces are cut every time."""
+    kept, held_out = load_split(project, params)
+    params = replace(params, task=replace(params.task, hindsight=HindsightConfig(cover=3, maximum_steps=40)))
+    (learned_from, aside, hindsight), (again, _, _) = load_training_data(project, params), load_training_data(project, params)
+    assert np.array_equal(learned_from.states[: len(kept.states)], kept.states)
+    assert 4 * kept.num_transitions <= learned_from.num_transitions < 4 * kept.num_transitions + 40
+    assert np.array_equal(learned_from.states, again.states)
+    assert np.array_equal(aside.states, held_out.states)
+    assert hindsight.radius == arrival_radius(kept, (0, 1))
+
+
+def test_waypoints_come_from_the_kept_episodes(project: Layout, params: Params) -> None:
+    """With a reach; and from all of an episode there is a way to where it ended."""
+    assert load_synthesizer(project, params, "cpu").waypoints is None
+    config = replace(params.synthesis, waypoints=WaypointConfig(reach=10, landmarks=50))
+    waypoints = load_synthesizer(project, replace(params, synthesis=config), "cpu").waypoints
+    assert waypoints is not None
+    kept, _ = load_split(project, params)
+    assert waypoints.radius == arrival_radius(kept, (0, 1))
+    assert len(waypoints.landmarks) == 50
+    for walk in kept.trajectories():
+        ends = np.repeat(walk.states[-1:, :2], len(walk), axis=0)
+        assert np.isfinite(waypoints.steps(walk.states[:-1], ends)).all()
 
 
 def test_the_oracle_needs_an_environment(project: Layout, params: Params) -> None:
@@ -167,6 +235,10 @@ def test_offline_parameters_cannot_be_set_for_one_run(project: Layout, params: P
     estimator = replace(params.length_estimator, train=replace(params.length_estimator.train, seed=1))
     with pytest.raises(UserError, match="length_estimator cannot be set for one run"):
         require_offline_stages(project.root, replace(params, length_estimator=estimator))
+    hindsight = replace(params, task=replace(params.task, hindsight=HindsightConfig(cover=3)))
+    with pytest.raises(UserError, match=r"task.hindsight cannot be set for one run"):
+        require_offline_stages(project.root, hindsight)
+    require_offline_stages(project.root, hindsight, models=False)
     require_offline_stages(project.root, replace(params, agent=replace(params.agent, width=8)))
     require_offline_stages(project.root, replace(params, denoiser=replace(params.denoiser, horizons=[8])))
 

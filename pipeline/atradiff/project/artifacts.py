@@ -70,6 +70,11 @@ def _reward_arm(layout: Layout, params: Params, environment: TaskEnvironment | N
         case "goal":
             kept, _ = load_split(layout, params)
             goal = params.task.environment.achieved_goal
+            if not kept.spec.reward_values or not kept.episode_terminated.any() or len(goal) != kept.spec.task_dim:
+                raise UserError(
+                    "synthesis.reward is goal, which needs sparse rewards, an offline episode that succeeded, and the state entries that a "
+                    "goal is compared with in task.environment.achieved_goal: use generated or learned"
+                )
             return goal_rewards(goal, arrival_radius(kept, goal), kept.spec.reward_values[-1], kept.spec.reward_values[0])
         case "learned":
             return learned_rewards(load_reward_model(layout.reward_model.model))

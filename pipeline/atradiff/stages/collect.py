@@ -29,7 +29,7 @@ def run(params: Params, layout: Layout) -> None:
     found = read_recipe(dataset)
     wanted = recipe(task.environment, task.collect)
     if found is not None and found != wanted:
-        different = [key for key in wanted if found.get(key) != wanted[key]]
+        different = [key for key in {**wanted, **found} if found.get(key) != wanted.get(key)]
         raise UserError(
             f"the dataset {dataset_id!r} was collected with another {', '.join(different)} than params.yaml says: "
             f"delete it with `minari delete {dataset_id}`, or choose another task.dataset.id"
