@@ -16,6 +16,7 @@ from minari.data_collector import EpisodeBuffer
 
 import toys
 from atradiff.data.convert import convert, dataset_fingerprint, draw_episodes, open_dataset
+from atradiff.data.store import ARRAYS
 from atradiff.errors import UserError
 
 # Minari asks for an author, a permalink and the like; a toy has none.
@@ -95,6 +96,16 @@ def test_a_share_of_the_episodes(make: Make) -> None:
     assert data.episode_lengths.tolist() == [n + 1 for n in drawn[0.5]]
 
 
+def test_what_is_read_here_is_what_minari_reads(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Minari's HDF5 file is read without Minari; any other storage by its own hand."""
+    dataset = make([episode(3, True), episode(5), episode(1, True)])
+    ours = convert(dataset, lambda n: None, np.asarray([2, 0]))
+    monkeypatch.setattr(type(dataset.storage), "FORMAT", "other")
+    theirs = convert(dataset, lambda n: None, np.asarray([2, 0]))
+    assert ours.spec == theirs.spec
+    assert all(np.array_equal(getattr(ours, name), getattr(theirs, name)) for name in ARRAYS)
+
+
 def test_plain_observations_have_no_task(make: Make) -> None:
     box = spaces.Box(-1, 1, (3,), np.float32)
     observations = np.random.default_rng(0).uniform(-1, 1, (5, 3)).astype(np.float32)
@@ -164,7 +175,12 @@ def test_an_episode_without_steps() -> None:
     """Minari does not write such a dataset, but reads one."""
     none = SimpleNamespace(id=0, observations=None, actions=[], rewards=[], terminations=[], truncations=[])
     dataset = SimpleNamespace(
-        id="x", total_episodes=1, action_space=toys.BOX2, observation_space=GOAL_SPACE, iterate_episodes=lambda ids: iter([none])
+        id="x",
+        total_episodes=1,
+        action_space=toys.BOX2,
+        observation_space=GOAL_SPACE,
+        storage=SimpleNamespace(FORMAT="arrow"),
+        iterate_episodes=lambda ids: iter([none]),
     )
     with pytest.raises(UserError, match="episode 0 has no steps"):
         convert(dataset, lambda n: None)  # type: ignore[arg-type]

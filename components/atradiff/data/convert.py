@@ -6,10 +6,15 @@ import hashlib
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, NamedTuple, cast
 
+import h5py
 import minari
 import numpy as np
+from gymnasium import spaces
+from h5py import h5d, h5g, h5s  # pyright: ignore
 from minari import EpisodeData, MinariDataset
+from numpy.typing import DTypeLike, NDArray
 
 from atradiff.data.environment import box_actions, space_dims, split_observation
 from atradiff.data.store import OfflineData, stack_trajectories
@@ -73,10 +78,11 @@ def convert(dataset: MinariDataset, report: Callable[[int], None], episodes: Int
         raise UserError(f"{where} has no episodes: collect or download it again")
     action_space = box_actions(dataset.action_space, where)
     state_dim, task_dim = space_dims(dataset.observation_space)
-    parts: list[Trajectory] = []
-    for number, episode in enumerate(dataset.iterate_episodes(episodes)):
-        parts.extend(_episode_trajectories(episode, dataset, where))
+    parts: list[_Fields] = []
+    for number, episode in enumerate(_stored_episodes(dataset, episodes)):
+        parts.append(_episode_fields(episode, dataset, where))
         report(number + 1)
+    _require_finite(parts)
     rewards = np.unique(np.concatenate([part.rewards for part in parts]))
     spec = Spec(
         state_dim=state_dim,
@@ -87,41 +93,113 @@ def convert(dataset: MinariDataset, report: Callable[[int], None], episodes: Int
         reward_values=tuple(rewards.tolist()) if len(rewards) <= MAXIMUM_REWARD_VALUES else (),
         reward_minimum=float(rewards[0]),
     )
-    return stack_trajectories(parts, spec)
+    return stack_trajectories([trajectory for part in parts for trajectory in part.trajectories()], spec)
 
 
-def _episode_trajectories(episode: EpisodeData, dataset: MinariDataset, where: str) -> Iterator[Trajectory]:
+class _StoredEpisode:
+    """An episode in Minari's HDF5 file, of which only what is asked for is read; h5py's higher objects take twice as long."""
+
+    def __init__(self, file: h5py.File, number: int) -> None:
+        group = h5g.open(file.id, f"episode_{number}".encode())
+        self.id = number
+        names = ("observations", "actions", "rewards", "terminations")
+        self.observations, self.actions, self.rewards, self.terminations = (cast("Any", _StoredField(group, name)) for name in names)
+
+
+class _StoredField:
+    """One field of it: an array, or parts by name."""
+
+    def __init__(self, group: Any, path: str) -> None:
+        self._group = group
+        self._path = path
+
+    def __getitem__(self, name: str) -> _StoredField:
+        return _StoredField(self._group, f"{self._path}/{name}")
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        field = h5d.open(self._group, self._path.encode())
+        values = np.empty(field.shape, field.dtype)
+        field.read(h5s.ALL, h5s.ALL, values)
+        return values if dtype is None else values.astype(dtype, copy=False)
+
+
+def _stored_episodes(dataset: MinariDataset, episodes: IntArray | None) -> Iterator[EpisodeData | _StoredEpisode]:
+    """The episodes of the given ids, or all; by Minari's own hand where they are not plain arrays in one HDF5 file."""
+    storage = dataset.storage
+    if storage.FORMAT != "hdf5" or any(space.dtype == np.uint8 for space in _boxes(dataset.observation_space)):
+        yield from dataset.iterate_episodes(episodes)
+        return
+    with h5py.File(Path(str(storage.data_path)) / "main_data.hdf5", "r") as file:
+        for number in dataset.episode_indices if episodes is None else episodes:
+            yield _StoredEpisode(file, int(number))
+
+
+def _boxes(space: spaces.Space[Any]) -> Iterator[spaces.Space[Any]]:
+    """The space's parts that are no Dict."""
+    if isinstance(space, spaces.Dict):
+        for part in space.spaces.values():
+            yield from _boxes(part)
+    else:
+        yield space
+
+
+class _Fields(NamedTuple):
+    """What is kept of an episode of T transitions: states `[T + 1, O]`, goals `[T + 1, K]`, actions `[T, A]`, rewards `[T]`."""
+
+    place: str
+    states: Array
+    goals: Array
+    actions: Array
+    rewards: Array
+    terminated: bool
+
+    def trajectories(self) -> Iterator[Trajectory]:
+        """One for each stretch of transitions with one task."""
+        length = len(self.rewards)
+        for start, end in _same_task(self.goals):
+            terminated = self.terminated and end == length
+            yield Trajectory(
+                self.states[start : end + 1],
+                self.actions[start:end],
+                self.rewards[start:end],
+                self.goals[start],
+                terminated=terminated,
+                truncated=not terminated,
+            )
+
+
+def _episode_fields(episode: EpisodeData | _StoredEpisode, dataset: MinariDataset, where: str) -> _Fields:
     place = f"{where}, episode {episode.id}"
-    length = len(episode.rewards)
+    rewards = np.asarray(episode.rewards, np.float32)
+    length = len(rewards)
     if length == 0:
         raise UserError(f"{place} has no steps: remove it with minari's filter_episodes")
     try:
-        states, tasks = split_observation(dataset.observation_space, episode.observations, (length + 1,))
+        states, goals = split_observation(dataset.observation_space, episode.observations, (length + 1,))
         actions = np.asarray(episode.actions, np.float32).reshape(length, -1)
     except ValueError as error:
         raise UserError(f"{place} has {length} rewards, but observations or actions of other lengths: it needs T + 1 and T rows") from error
-    rewards = np.asarray(episode.rewards, np.float32).reshape(length)
-    for name, values in {"observations": states, "goals": tasks, "actions": actions, "rewards": rewards}.items():
-        _require_finite(values, name, place)
     terminations = np.flatnonzero(episode.terminations)
     if len(terminations) and terminations[0] != length - 1:
         raise UserError(f"{place} is terminated at step {int(terminations[0])} but goes on to {length}: split it into episodes")
-    for start, end in _same_task(tasks):
-        terminated = bool(len(terminations)) and end == length
-        yield Trajectory(
-            states[start : end + 1], actions[start:end], rewards[start:end], tasks[start], terminated=terminated, truncated=not terminated
-        )
+    return _Fields(place, states, goals, actions, rewards.reshape(length), bool(len(terminations)))
 
 
-def _require_finite(values: Array, name: str, place: str) -> None:
-    bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
-    if len(bad):
-        raise UserError(f"{place} has NaN or infinity in {name} at step {int(bad[0])}: repair or remove that episode")
+def _require_finite(parts: list[_Fields]) -> None:
+    """All episodes at once; only where something is wrong is it looked for in each."""
+    for name, field in {"observations": "states", "goals": "goals", "actions": "actions", "rewards": "rewards"}.items():
+        values: list[Array] = [getattr(part, field) for part in parts]
+        if np.isfinite(np.concatenate(values)).all():
+            continue
+        for part, own in zip(parts, values, strict=True):
+            bad = np.flatnonzero(~np.isfinite(own).reshape(len(own), -1).all(axis=1))
+            if len(bad):
+                raise UserError(f"{part.place} has NaN or infinity in {name} at step {int(bad[0])}: repair or remove that episode")
 
 
-def _same_task(tasks: Array) -> Iterator[tuple[int, int]]:
-    """The stretches [start, end) of transitions with one task; tasks `[T + 1, K]`, the first T rows count."""
-    length = len(tasks) - 1
-    changes: IntArray = np.flatnonzero((tasks[1:length] != tasks[: length - 1]).any(axis=1)) + 1
+def _same_task(goals: Array) -> Iterator[tuple[int, int]]:
+    """The stretches [start, end) of transitions with one task; goals `[T + 1, K]`, the first T rows count."""
+    length = len(goals) - 1
+    changes: IntArray = np.flatnonzero((goals[1:length] != goals[: length - 1]).any(axis=1)) + 1
     edges = [0, *changes.tolist(), length]
     return pairwise(edges)
