@@ -49,6 +49,7 @@ def test_train() -> None:
 def test_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINARI_DATASETS_PATH", "untouched")
     check(data.windows_served(BENCH, 900, horizon=8), OURS, FLOOR)
+    check(data.windows_mapped(BENCH, 900, horizon=8), OURS, FLOOR)
     check(data.converted(BENCH, 900), OURS, FLOOR)
     assert os.environ["MINARI_DATASETS_PATH"] == "untouched"
 

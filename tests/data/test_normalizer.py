@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,7 +90,7 @@ def test_dense_rewards_and_the_end_come_back_through_windows(terminated: bool) -
     data = stack_trajectories([toys.line_trajectory(9, terminated), toys.line_trajectory(9, not terminated)], spec)
     normalizer = Normalizer.of(data)
     windows = Windows(data, 10, normalizer)
-    rows = windows.rows[windows.starts[0] + windows.offsets].numpy()
+    rows = windows.at(torch.tensor([0])).rows[0].numpy()
     _, _, *outcome = normalizer.split(rows)
     rewards, ended = normalizer.outcomes(*outcome)
     assert np.allclose(rewards, data.trajectory(0).rewards, atol=1e-4)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 import toys
 from atradiff.data.normalizer import Normalizer
-from atradiff.data.store import OfflineData, stack_trajectories
-from atradiff.data.windows import Windows
+from atradiff.data.store import OfflineData, read_store, stack_trajectories, write_store
+from atradiff.data.windows import END_RAMP, FOLLOWED_ROWS, WindowBatch, Windows
 from atradiff.errors import UserError
 from atradiff.trajectory import Trajectory
 
@@ -86,7 +88,7 @@ def test_behind_a_termination_every_row_is_valid_and_has_ended(data: OfflineData
 
 def test_a_terminated_episode_has_a_window_from_every_transition(data: OfflineData, windows: Windows) -> None:
     """A truncated one has only those that fit, or the one from its first row."""
-    starts = np.bincount(windows.episodes.numpy(), minlength=data.num_episodes)
+    starts = np.bincount(windows.episodes(torch.arange(len(windows))).numpy(), minlength=data.num_episodes)
     expected = [length if terminated else max(1, length + 2 - HORIZON) for length, terminated in LENGTHS]
     assert starts.tolist() == expected
     assert len(windows) == sum(expected)
@@ -100,6 +102,66 @@ def test_sampling_is_uniform_over_starts(windows: Windows) -> None:
     chi_square = float(((counts - 200) ** 2 / 200).sum())
     degrees = len(windows) - 1
     assert abs(chi_square - degrees) < 4 * np.sqrt(2 * degrees)
+
+
+def slow_windows(data: OfflineData, horizon: int, normalizer: Normalizer) -> WindowBatch:
+    """All windows, row by row, as their text says."""
+    transitions = data.transition_rows()
+    candidates = normalizer.states(data.states[transitions])
+    closing = (data.episode_ends - 1).tolist()
+
+    def after(row: int) -> int:
+        if row not in closing:
+            return row + 1
+        return int(transitions[((candidates - normalizer.states(data.states[row])) ** 2).sum(1).argmin()])
+
+    def padded_row(episode: int, step: int) -> np.ndarray:
+        first, length, terminated = (int(x[episode]) for x in (data.episode_starts, data.episode_lengths, data.episode_terminated))
+        source, past = first + min(step, length), max(0, step - length)
+        for _ in range(min(past, FOLLOWED_ROWS)):
+            source = after(source)
+        action = data.actions[source] if past < FOLLOWED_ROWS else np.zeros(data.spec.action_dim, np.float32)
+        last = max(length - 2, 0) if terminated else length - 1
+        end = np.clip((length - 0.5 - step) / END_RAMP, -1, 1) if terminated else 1.0
+        outcome = np.float32([data.rewards[first + min(step, last)], end, data.rewards[first + length - 1]])
+        return normalizer.rows(data.states[source], action, outcome)
+
+    rows, tasks, valid = [], [], []
+    for episode, (length, terminated) in enumerate(zip(data.episode_lengths.tolist(), data.episode_terminated.tolist(), strict=True)):
+        for start in range(length if terminated else max(1, length + 2 - horizon)):
+            steps = range(start, start + horizon)
+            rows.append([padded_row(episode, step) for step in steps])
+            tasks.append(normalizer.tasks(data.tasks[episode]))
+            valid.append([terminated or step <= length for step in steps])
+    return WindowBatch(*(torch.from_numpy(np.asarray(values)) for values in (rows, tasks, valid)))
+
+
+@pytest.mark.parametrize("horizon", [2, 8, 30, 64])
+def test_every_bit_is_the_slow_implementations(data: OfflineData, offline: OfflineData, horizon: int) -> None:
+    for episodes in (data, offline.select(np.arange(8))):
+        normalizer = Normalizer.of(episodes)
+        windows = Windows(episodes, horizon, normalizer)
+        batch = windows.at(torch.arange(len(windows)))
+        assert all(torch.equal(a, b) for a, b in zip(batch, slow_windows(episodes, horizon, normalizer), strict=True))
+
+
+def test_rows_built_in_blocks_are_the_same(data: OfflineData, windows: Windows, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atradiff.data.windows.BLOCK_ROWS", 10)
+    monkeypatch.setattr("atradiff.data.normalizer.BLOCK", 7)
+    again = Windows(data, HORIZON, Normalizer.of(data))
+    everything = torch.arange(len(windows))
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(windows.at(everything), again.at(everything), strict=True))
+
+
+def test_mapped_data_gives_the_same_windows_and_leaves_no_file(data: OfflineData, windows: Windows, tmp_path: Path) -> None:
+    write_store(tmp_path / "store.zarr", data, {})
+    mapped = read_store(tmp_path / "store.zarr", mapped=True)
+    assert isinstance(mapped.rows, np.memmap)
+    assert isinstance(mapped.select(np.arange(3)).rows, np.memmap)
+    again = Windows(mapped, HORIZON, Normalizer.of(mapped))
+    everything = torch.arange(len(windows))
+    assert all(torch.equal(a, b) for a, b in zip(windows.at(everything), again.at(everything), strict=True))
+    assert [p.name for p in tmp_path.iterdir()] == ["store.zarr"]
 
 
 def test_sampling_is_the_generators(windows: Windows) -> None:

@@ -34,7 +34,7 @@ class World:
         self.bend[7] = bend
         noise = torch.randn(COUNT, 2, generator=random) @ self.noise_map
         self.rows = (self.mean(self.condition) + noise).view(COUNT, HORIZON, CHANNELS)
-        self.starts = torch.arange(COUNT)
+        self.device = torch.device("cpu")
         self.normalizer = type("Shapes", (), {"spec": WORLD_SPEC})()
 
     def mean(self, condition: Tensor) -> Tensor:

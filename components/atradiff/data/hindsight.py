@@ -14,7 +14,7 @@ import numpy as np
 from annotated_types import Ge
 from typing_extensions import Doc
 
-from atradiff.data.store import OfflineData, concatenate
+from atradiff.data.store import OfflineData, concatenate, row_ranges
 from atradiff.errors import UserError
 from atradiff.trajectory import Array, IntArray
 
@@ -87,10 +87,11 @@ class Hindsight:
 
     def _pieces(self, data: OfflineData, first: IntArray, steps: IntArray, tasks: Array) -> OfflineData:
         ends = np.cumsum(steps + 1)
-        rows = np.repeat(first - ends + steps + 1, steps + 1) + np.arange(ends[-1] if len(ends) else 0)
-        actions, rewards = data.actions[rows], np.full(len(rows), self.reward_before, np.float32)
-        actions[ends - 1], rewards[ends - 1], rewards[ends - 2] = 0.0, 0.0, self.reward
-        return OfflineData(data.spec, data.states[rows], actions, rewards, tasks, ends, np.ones(len(ends), dtype=bool))
+        rows, (o, a) = data.rows[row_ranges(first, first + steps + 1)], (data.spec.state_dim, data.spec.action_dim)
+        rows[:, -1] = self.reward_before
+        rows[ends - 2, -1] = self.reward
+        rows[ends - 1, o : o + a + 1] = 0.0
+        return OfflineData(data.spec, rows, tasks, ends, np.ones(len(ends), dtype=bool))
 
     def _distance(self, states: Array, tasks: Array) -> Array:
         return np.linalg.norm(states[..., self.goal] - tasks, axis=-1)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from atradiff.data.store import OfflineData
-from atradiff.trajectory import Array, BoolArray, Spec
+from atradiff.trajectory import Array, BoolArray, IntArray, Spec
 
 MINIMUM_SCALE = 1e-6
+BLOCK = 32_768
+"""Rows whose sums are taken at once."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,11 @@ class Normalizer:
     @classmethod
     def of(cls, data: OfflineData) -> Normalizer:
         """Statistics of the transitions (closing rows count for states only)."""
-        rows = data.transition_rows()
-        low, high = float(data.rewards[rows].min()), float(data.rewards[rows].max())
-        reward = [(low + high) / 2, 0.0, (low + high) / 2], [(high - low) / 2, 1.0, (high - low) / 2]
-        mean = [*data.states.mean(0, dtype=np.float64), *data.actions[rows].mean(0, dtype=np.float64), *reward[0]]
-        scale = [*data.states.std(0, dtype=np.float64), *data.actions[rows].std(0, dtype=np.float64), *reward[1]]
+        state_mean, state_std = _moments(lambda block: data.states[block], len(data.rows))
+        action_mean, action_std = _moments(lambda block: data.actions[_transitions(data, block)], data.num_transitions)
+        low, high = _range(lambda block: data.rewards[_transitions(data, block)], data.num_transitions)
+        mean = [*state_mean, *action_mean, (low + high) / 2, 0.0, (low + high) / 2]
+        scale = [*state_std, *action_std, (high - low) / 2, 1.0, (high - low) / 2]
         return cls(
             spec=data.spec,
             row_mean=np.asarray(mean, np.float32),
@@ -85,6 +88,26 @@ class Normalizer:
     def tasks(self, tasks: Array) -> Array:
         """Normalise tasks `[..., K]`."""
         return ((tasks - self.task_mean) / self.task_scale).astype(np.float32)
+
+
+def _transitions(data: OfflineData, block: slice) -> IntArray:
+    return data.transition_rows(block.start, block.stop)
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    return (slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK))
+
+
+def _moments(values: Callable[[slice], Array], count: int) -> tuple[Array, Array]:
+    """Mean and standard deviation `[D]` of `count` values `[D]`, which are asked for in blocks so that no copy of all is made."""
+    mean = np.sum([values(block).sum(0, dtype=np.float64) for block in _blocks(count)], axis=0) / count
+    variance = np.sum([np.square(values(block) - mean).sum(0) for block in _blocks(count)], axis=0) / count
+    return mean, np.sqrt(variance)
+
+
+def _range(values: Callable[[slice], Array], count: int) -> tuple[float, float]:
+    blocks = [values(block) for block in _blocks(count)]
+    return float(min(block.min() for block in blocks)), float(max(block.max() for block in blocks))
 
 
 def _safe_scale(scale: np.ndarray) -> Array:

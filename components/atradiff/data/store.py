@@ -8,11 +8,13 @@ episode's end is its closing row, repeated.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, cast
 
 import numpy as np
@@ -25,24 +27,40 @@ from atradiff.trajectory import Array, BoolArray, IntArray, Spec, Trajectory
 FORMAT = 1
 CHUNK_ROWS = 16_384
 SHARD_ROWS = 262_144
-ARRAYS = ("states", "actions", "rewards", "tasks", "episode_ends", "episode_terminated")
+ROW_ARRAYS = ("states", "actions", "rewards")
+ARRAYS = (*ROW_ARRAYS, "tasks", "episode_ends", "episode_terminated")
+MAPPED_SHARE = 0.5
+"""Of the machine's memory: rows that take more are mapped from a file."""
 
 
 @dataclass(frozen=True)
 class OfflineData:
-    """All offline episodes in memory.
+    """All offline episodes.
 
-    states `[R, O]`, actions `[R, A]`, rewards `[R]` in rows (see the module's text); per episode: tasks `[E, K]`,
-    episode_ends `[E]` (the row after the closing row) and episode_terminated `[E]`.
+    rows `[R, O + A + 1]`: (state, action, reward), see the module's text; per episode: tasks `[E, K]`, episode_ends `[E]` (the row
+    after the closing row) and episode_terminated `[E]`. A window is so one stretch of memory.
     """
 
     spec: Spec
-    states: Array
-    actions: Array
-    rewards: Array
+    rows: Array
     tasks: Array
     episode_ends: IntArray
     episode_terminated: BoolArray
+
+    @property
+    def states(self) -> Array:
+        """`[R, O]`, a view."""
+        return self.rows[:, : self.spec.state_dim]
+
+    @property
+    def actions(self) -> Array:
+        """`[R, A]`, a view."""
+        return self.rows[:, self.spec.state_dim : -1]
+
+    @property
+    def rewards(self) -> Array:
+        """`[R]`, a view."""
+        return self.rows[:, -1]
 
     @property
     def episode_starts(self) -> IntArray:
@@ -54,18 +72,17 @@ class OfflineData:
 
     @property
     def num_transitions(self) -> int:
-        return len(self.states) - self.num_episodes
+        return len(self.rows) - self.num_episodes
 
     @property
     def episode_lengths(self) -> IntArray:
         """Transitions of each episode, `[E]`."""
         return self.episode_ends - self.episode_starts - 1
 
-    def transition_rows(self) -> IntArray:
-        """The rows that hold a transition (all but the closing ones), ascending, `[N]`."""
-        mask = np.ones(len(self.states), dtype=bool)
-        mask[self.episode_ends - 1] = False
-        return np.flatnonzero(mask)
+    def transition_rows(self, start: int = 0, stop: int | None = None, step: int = 1) -> IntArray:
+        """The rows that hold a transition (all but the closing ones), ascending, `[N]`; or those of a slice of the transitions."""
+        numbers = np.arange(*slice(start, stop, step).indices(self.num_transitions))
+        return numbers + np.searchsorted(np.cumsum(self.episode_lengths), numbers, side="right")
 
     def row_episodes(self) -> IntArray:
         """The episode that each row belongs to, `[R]`."""
@@ -87,18 +104,15 @@ class OfflineData:
         return (self.trajectory(episode) for episode in range(self.num_episodes))
 
     def select(self, episodes: IntArray) -> OfflineData:
-        """The same data with only the given episodes, in the given order."""
-        starts = self.episode_starts
-        rows = np.concatenate([np.arange(int(starts[e]), int(self.episode_ends[e])) for e in episodes])
-        return OfflineData(
-            spec=self.spec,
-            states=self.states[rows],
-            actions=self.actions[rows],
-            rewards=self.rewards[rows],
-            tasks=self.tasks[episodes],
-            episode_ends=np.cumsum(self.episode_lengths[episodes] + 1),
-            episode_terminated=self.episode_terminated[episodes],
-        )
+        """The same data with only the given episodes, in the given order; mapped where this data is."""
+        lengths = self.episode_lengths[episodes]
+        ends = np.cumsum(lengths + 1)
+        rows = room_like(self.rows, (int(ends[-1]), self.rows.shape[1]))
+        for block in np.array_split(np.arange(len(episodes)), -(-len(rows) // SHARD_ROWS)):
+            if len(block):
+                stop = self.episode_ends[episodes[block]]
+                rows[ends[block[0]] - lengths[block[0]] - 1 : ends[block[-1]]] = self.rows[row_ranges(stop - lengths[block] - 1, stop)]
+        return OfflineData(self.spec, rows, self.tasks[episodes], ends, self.episode_terminated[episodes])
 
     def split(self, held_out_share: float, generator: np.random.Generator) -> tuple[OfflineData, OfflineData]:
         """Split by episodes into (kept, held out); the held-out part has at least one episode, and so has the kept one."""
@@ -114,9 +128,11 @@ def stack_trajectories(trajectories: list[Trajectory], spec: Spec) -> OfflineDat
     pad_action, pad_reward = np.zeros((1, spec.action_dim), np.float32), np.zeros(1, np.float32)
     return OfflineData(
         spec=spec,
-        states=np.concatenate([t.states for t in trajectories]),
-        actions=np.concatenate([part for t in trajectories for part in (t.actions, pad_action)]),
-        rewards=np.concatenate([part for t in trajectories for part in (t.rewards, pad_reward)]),
+        rows=pack_rows(
+            np.concatenate([t.states for t in trajectories]),
+            np.concatenate([part for t in trajectories for part in (t.actions, pad_action)]),
+            np.concatenate([part for t in trajectories for part in (t.rewards, pad_reward)]),
+        ),
         tasks=np.stack([t.task for t in trajectories]),
         episode_ends=np.cumsum([len(t) + 1 for t in trajectories]),
         episode_terminated=np.asarray([t.terminated for t in trajectories]),
@@ -124,17 +140,40 @@ def stack_trajectories(trajectories: list[Trajectory], spec: Spec) -> OfflineDat
 
 
 def concatenate(parts: Sequence[OfflineData]) -> OfflineData:
-    """The episodes of all parts, in order."""
-    offsets = np.cumsum([0, *(len(part.states) for part in parts)])
+    """The episodes of all parts, in order; mapped where the first part is."""
+    offsets = np.cumsum([0, *(len(part.rows) for part in parts)])
+    rows = room_like(parts[0].rows, (int(offsets[-1]), parts[0].rows.shape[1]))
     return OfflineData(
         spec=parts[0].spec,
-        states=np.concatenate([part.states for part in parts]),
-        actions=np.concatenate([part.actions for part in parts]),
-        rewards=np.concatenate([part.rewards for part in parts]),
+        rows=np.concatenate([part.rows for part in parts], out=rows),
         tasks=np.concatenate([part.tasks for part in parts]),
         episode_ends=np.concatenate([part.episode_ends + offset for part, offset in zip(parts, offsets, strict=False)]),
         episode_terminated=np.concatenate([part.episode_terminated for part in parts]),
     )
+
+
+def pack_rows(states: Array, actions: Array, rewards: Array) -> Array:
+    """Rows `[R, O + A + 1]` of states `[R, O]`, actions `[R, A]` and rewards `[R]`."""
+    return np.concatenate([states, actions, rewards[:, None]], axis=1, dtype=np.float32)
+
+
+def row_ranges(starts: IntArray, ends: IntArray) -> IntArray:
+    """The numbers from each start to before its end, one range behind the other."""
+    sizes = ends - starts
+    return np.repeat(ends - np.cumsum(sizes), sizes) + np.arange(sizes.sum())
+
+
+def room_like(rows: Array, shape: tuple[int, int]) -> Array:
+    """Room for other rows, where these are: in memory, or, if these are mapped, in another file of their folder."""
+    return _room(shape, Path(rows.filename).parent if isinstance(rows, np.memmap) and rows.filename else None)
+
+
+def _room(shape: tuple[int, int], folder: Path | None) -> Array:
+    """Room for rows: in memory, or in a file of `folder` that has no name and goes with its last reader."""
+    if folder is None:
+        return np.empty(shape, np.float32)
+    with NamedTemporaryFile(dir=folder, prefix=".rows-") as file:
+        return np.memmap(file, np.float32, "w+", shape=shape)
 
 
 def write_store(path: Path, data: OfflineData, attributes: dict[str, Any]) -> None:
@@ -171,9 +210,30 @@ def read_attributes(path: Path) -> dict[str, Any]:
     return attributes
 
 
-def read_store(path: Path) -> OfflineData:
-    """Read the whole store into memory."""
+def read_store(path: Path, mapped: bool | None = None) -> OfflineData:
+    """The whole store, decompressed: into memory, or, `mapped`, into a file beside the store of which the system keeps in memory what it
+    has room for. Without a word on it, rows that would take more than half of the machine's memory are mapped.
+    """
     attributes = read_attributes(path)
     group = zarr.open_group(path, mode="r")
-    arrays = {name: np.asarray(cast("zarr.Array[Any]", group[name])[...]) for name in ARRAYS}
-    return OfflineData(spec=Spec.from_dict(attributes["spec"]), **arrays)
+    arrays = {name: cast("zarr.Array[Any]", group[name]) for name in ARRAYS}
+    columns = [arrays[name] for name in ROW_ARRAYS]
+    edges = np.cumsum([0, *(math.prod(column.shape[1:]) for column in columns)])
+    shape = (columns[0].shape[0], int(edges[-1]))
+    if mapped is None:
+        mapped = 4 * math.prod(shape) > MAPPED_SHARE * _memory_bytes()
+    rows = _room(shape, path.parent if mapped else None)
+    for start in range(0, len(rows), CHUNK_ROWS):
+        block = slice(start, start + CHUNK_ROWS)
+        for column, left, right in zip(columns, edges, edges[1:], strict=False):
+            rows[block, left:right] = np.asarray(column[block]).reshape(-1, right - left)
+    rest = {name: np.asarray(arrays[name][...]) for name in ARRAYS if name not in ROW_ARRAYS}
+    return OfflineData(Spec.from_dict(attributes["spec"]), rows, **rest)
+
+
+def _memory_bytes() -> int:
+    """What the machine has; where the system does not say, more than anybody needs."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 2**62

@@ -10,15 +10,19 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from atradiff.data.normalizer import Normalizer
-from atradiff.data.store import OfflineData
+from atradiff.data.store import OfflineData, room_like, row_ranges
 from atradiff.errors import UserError
 from atradiff.trajectory import Array, IntArray
 
 END_RAMP = 16.0
 """Steps over which the end channel falls from 1 to 0 at a termination, and on to -1 behind it."""
+END_ROWS = 16
+"""Rows behind a termination until the end channel has fallen to -1."""
 FOLLOWED_ROWS = 8
 """Rows behind an episode's end that follow another episode; the last of them is then repeated."""
 NEIGHBOUR_CANDIDATES = 20_000
+BLOCK_ROWS = 32_768
+"""Rows that are normalised at once."""
 
 
 class WindowBatch(NamedTuple):
@@ -37,68 +41,107 @@ class Windows:
     that passes nearest to its last state, and then the state rests: so the motion does not stop abruptly where it is still used.
     What is behind a termination is cut from every imagined trajectory, and what is behind a truncation is marked invalid. Windows of
     truncated episodes start early enough to fit where they can.
+
+    Each episode is kept once, normalised, with the rows behind its end until nothing changes any more; the last of them then stands for
+    all that come. The final reward is the same in all rows of an episode and is kept beside them.
     """
 
     def __init__(self, data: OfflineData, horizon: int, normalizer: Normalizer, device: torch.device | str = "cpu") -> None:
         if horizon < 2:
             raise UserError(f"horizon {horizon} holds no transition; use 2 or more in denoiser.horizons")
         lengths, terminated = data.episode_lengths, data.episode_terminated
-        padded = lengths + horizon  # T + 1 real rows and H - 1 behind them
-        first = np.cumsum(padded) - padded
-        step = np.arange(padded.sum()) - np.repeat(first, padded)
-        past = np.maximum(step - np.repeat(lengths, padded), 0)
-        source = _sources(data, normalizer, padded, step, past)
-        outcome = _outcome_channels(data, padded, step)
-        rows = normalizer.rows(data.states[source], np.where(past[:, None] < FOLLOWED_ROWS, data.actions[source], 0.0), outcome)
+        kept = lengths + 1 + np.where(terminated, END_ROWS, FOLLOWED_ROWS)
+        first = np.cumsum(kept) - kept
         counts = np.where(terminated, lengths, np.maximum(lengths + 2 - horizon, 1))
-        starts = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        rows, finals = _normalised_rows(data, normalizer, kept)
+
+        def table(values: Array | IntArray) -> Tensor:
+            return torch.from_numpy(values).to(device)
 
         self.horizon = horizon
         self.normalizer = normalizer
-        self.rows = torch.from_numpy(rows).to(device)
-        self.tasks = torch.from_numpy(normalizer.tasks(data.tasks)).to(device)
-        self.starts = torch.from_numpy(starts).to(device)
-        self.episodes = torch.from_numpy(np.repeat(np.arange(data.num_episodes), counts)).to(device)
-        self.valid_until = torch.from_numpy(np.where(terminated, first + padded, first + lengths + 1)).to(device)
-        self.offsets = torch.arange(horizon, device=device)
+        self.device = torch.device(device)
+        self._count = int(counts.sum())
+        self._rows, self._finals, self._tasks = table(rows), table(finals), table(normalizer.tasks(data.tasks))
+        self._numbers = table(np.cumsum(counts))  # of the window after each episode's last
+        self._starts = table(first - np.cumsum(counts) + counts)  # of each episode's first window, less its number
+        self._last = table(first + kept - 1)
+        self._valid_until = table(np.where(terminated, first + kept + horizon, first + lengths + 1))
+        self._offsets = torch.arange(horizon, device=device)
+        self._first_of_all = self._offsets < torch.arange(horizon + 1, device=device)[:, None]  # the first n of H, for each n
 
     def __len__(self) -> int:
-        return len(self.starts)
+        return self._count
 
     def sample(self, batch_size: int, generator: torch.Generator) -> WindowBatch:
         """`batch_size` windows, uniform over all starts, with replacement. The generator lives on the CPU."""
-        return self.at(torch.randint(len(self), (batch_size,), generator=generator).to(self.starts.device))
+        return self.at(torch.randint(len(self), (batch_size,), generator=generator).to(self.device))
 
     def at(self, index: Tensor) -> WindowBatch:
         """The windows of the given numbers `[B]`."""
-        episode = self.episodes[index]
-        position = self.starts[index][:, None] + self.offsets
-        return WindowBatch(self.rows[position], self.tasks[episode], position < self.valid_until[episode][:, None])
+        episode = self.episodes(index)
+        start = self._starts[episode] + index
+        position = torch.minimum(start[:, None] + self._offsets, self._last[episode][:, None])
+        rows = self._wide.index_select(0, position.flatten()).view(len(index), self.horizon, -1)
+        rows[..., -1] = self._finals[episode][:, None]
+        valid = self._first_of_all.index_select(0, (self._valid_until[episode] - start).clamp(max=self.horizon))
+        return WindowBatch(rows, self._tasks[episode], valid)
+
+    def episodes(self, index: Tensor) -> Tensor:
+        """The episodes `[B]` that the windows of the given numbers are of."""
+        return torch.searchsorted(self._numbers, index, right=True)
+
+    @property
+    def _wide(self) -> Tensor:
+        """The rows with one more channel, into which the final reward goes: what stands there is the beginning of the next row."""
+        count, width = len(self._rows) - 1, self._rows.shape[1]
+        return self._rows.as_strided((count, width + 1), (width, 1))
 
 
-def _sources(data: OfflineData, normalizer: Normalizer, padded: IntArray, step: IntArray, past: IntArray) -> IntArray:
-    """The row that stands at each padded position: the episode's own, then those that follow its last state's nearest neighbour."""
-    states = normalizer.states(data.states)
-    rows = data.transition_rows()
-    candidates = rows[:: max(1, len(rows) // NEIGHBOUR_CANDIDATES)]
-    _, nearest = KDTree(states[candidates]).query(states[data.episode_ends - 1])
-    follow = np.arange(1, len(states) + 1)
-    follow[data.episode_ends - 1] = candidates[nearest]  # a chain of rows that never ends
-    behind = np.empty((data.num_episodes, FOLLOWED_ROWS + 1), dtype=np.int64)
-    behind[:, 0] = data.episode_ends - 1
-    for k in range(FOLLOWED_ROWS):
-        behind[:, k + 1] = follow[behind[:, k]]
-    own = np.repeat(data.episode_starts, padded) + step
-    followed = behind[np.repeat(np.arange(data.num_episodes), padded), np.minimum(past, FOLLOWED_ROWS)]
-    return np.where(past > 0, followed, own)
+def _normalised_rows(data: OfflineData, normalizer: Normalizer, kept: IntArray) -> tuple[Array, Array]:
+    """The first `kept` rows `[N + 1, C - 1]` of each episode and of what is behind it, normalised; an empty one at the end; and the
+    final rewards `[E]`. Built some episodes at a time, and mapped where the data is.
+    """
+    ends = np.cumsum(kept)
+    rows = room_like(data.rows, (int(ends[-1]) + 1, normalizer.num_channels - 1))
+    rows[-1] = 0.0
+    finals = np.empty(data.num_episodes, np.float32)
+    followed = _followed_rows(data, normalizer)
+    for block in np.array_split(np.arange(data.num_episodes), -(-len(rows) // BLOCK_ROWS)):
+        if len(block):
+            step = row_ranges(np.zeros_like(kept[block]), kept[block])
+            past = np.maximum(step - np.repeat(data.episode_lengths[block], kept[block]), 0)
+            own = np.repeat(data.episode_starts[block], kept[block]) + step
+            behind = followed[np.repeat(block, kept[block]), np.minimum(past, FOLLOWED_ROWS) - 1]
+            source = np.where(past > 0, behind, own)
+            actions = np.where(past[:, None] < FOLLOWED_ROWS, data.actions[source], 0.0)
+            values = normalizer.rows(data.states[source], actions, _outcome_channels(data, block, kept[block], step))
+            rows[ends[block[0]] - kept[block[0]] : ends[block[-1]]] = values[:, :-1]
+            finals[block] = values[np.cumsum(kept[block]) - 1, -1]
+    return rows, finals
 
 
-def _outcome_channels(data: OfflineData, padded: IntArray, step: IntArray) -> Array:
-    """(reward, end, final reward) `[N, 3]` at each padded position; a termination's own reward is in the third and not the first."""
-    lengths, terminated = data.episode_lengths, data.episode_terminated
+def _followed_rows(data: OfflineData, normalizer: Normalizer) -> IntArray:
+    """The rows `[E, FOLLOWED_ROWS]` behind each episode's end: those that follow the nearest neighbour of its last state."""
+    candidates = data.transition_rows(step=max(1, data.num_transitions // NEIGHBOUR_CANDIDATES))
+    closing = data.episode_ends - 1
+    _, nearest = KDTree(normalizer.states(data.states[candidates])).query(normalizer.states(data.states[closing]))
+    neighbour = candidates[nearest]
+    followed = np.empty((data.num_episodes, FOLLOWED_ROWS), dtype=np.int64)
+    followed[:, 0] = neighbour
+    for k in range(1, FOLLOWED_ROWS):
+        before = followed[:, k - 1]
+        episode = np.searchsorted(closing, before)
+        followed[:, k] = np.where(closing[episode] == before, neighbour[episode], before + 1)  # a chain of rows that never ends
+    return followed
+
+
+def _outcome_channels(data: OfflineData, episodes: IntArray, kept: IntArray, step: IntArray) -> Array:
+    """(reward, end, final reward) `[N, 3]` at each kept step of some episodes; a termination's own reward is in the third and not the first."""
+    lengths, terminated = data.episode_lengths[episodes], data.episode_terminated[episodes]
     last = np.where(terminated, np.maximum(lengths - 2, 0), lengths - 1)  # the last transition whose reward is an ordinary one
-    reward = data.rewards[np.repeat(data.episode_starts, padded) + np.minimum(step, np.repeat(last, padded))]
-    until_end = np.repeat(lengths - 0.5, padded) - step
-    end = np.where(np.repeat(terminated, padded), np.clip(until_end / END_RAMP, -1.0, 1.0), 1.0)
-    final = np.repeat(data.rewards[data.episode_ends - 2], padded)
+    reward = data.rewards[np.repeat(data.episode_starts[episodes], kept) + np.minimum(step, np.repeat(last, kept))]
+    until_end = np.repeat(lengths - 0.5, kept) - step
+    end = np.where(np.repeat(terminated, kept), np.clip(until_end / END_RAMP, -1.0, 1.0), 1.0)
+    final = np.repeat(data.rewards[data.episode_ends[episodes] - 2], kept)
     return np.stack([reward, end, final], axis=-1).astype(np.float32)

@@ -108,6 +108,6 @@ def train_denoiser(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(train.seed)
         gaussian = fit_gaussian(windows, preconditioner, train, generator, report)
-        denoiser = Denoiser(windows.normalizer, gaussian, windows.horizon, network, noise).to(windows.rows.device)
+        denoiser = Denoiser(windows.normalizer, gaussian, windows.horizon, network, noise).to(windows.device)
     fit(denoiser, lambda g: windows.sample(train.batch_size, g), train, generator, report)
     return denoiser

@@ -104,7 +104,7 @@ def fit_gaussian(
 ) -> ConditionalGaussian:
     """Least squares, the basis of what it leaves, a network for the mean within that basis, and the variances that remain."""
     spec = windows.normalizer.spec
-    batch = windows.at(torch.randperm(len(windows), generator=generator)[: config.windows].to(windows.starts.device))
+    batch = windows.at(torch.randperm(len(windows), generator=generator)[: config.windows].to(windows.device))
     condition = torch.cat([batch.rows[:, 0, : spec.state_dim], batch.task], dim=-1)
     flat = batch.rows.flatten(1)
     lifted = torch.cat([condition, torch.ones_like(condition[:, :1])], dim=-1)

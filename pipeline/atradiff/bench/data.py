@@ -29,7 +29,18 @@ PROCESS_STATUS = Path("/proc/self/status")
 
 def windows_served(bench: Bench, transitions: int = TRANSITIONS, horizon: int = HORIZON) -> list[Row]:
     """Random windows gathered into a batch, as training draws them."""
-    data = walks(transitions)
+    return _served(bench, "data/windows", walks(transitions), horizon)
+
+
+def windows_mapped(bench: Bench, transitions: int = TRANSITIONS, horizon: int = HORIZON) -> list[Row]:
+    """The same with the rows in mapped files, as those of a store larger than memory are; these fit in, once they have been read."""
+    with TemporaryDirectory() as folder:
+        store = Path(folder) / "store.zarr"
+        write_store(store, walks(transitions), {})
+        return _served(bench, "data/windows mapped", read_store(store, mapped=True), horizon)
+
+
+def _served(bench: Bench, job: str, data: OfflineData, horizon: int) -> list[Row]:
     windows = Windows(data, horizon, Normalizer.of(data), bench.device)
     generator = torch.Generator().manual_seed(0)
 
@@ -39,7 +50,7 @@ def windows_served(bench: Bench, transitions: int = TRANSITIONS, horizon: int = 
 
     moved = 2 * windows.sample(BATCH, generator).rows.nbytes
     contest = Contest(
-        "data/windows", "windows/s", BATCH, [Contender(OURS, run, bench.device)], bench.machine.seconds(0, moved)
+        job, "windows/s", BATCH, [Contender(OURS, run, bench.device)], bench.machine.seconds(0, moved)
     )
     return bench.measure(contest)
 
@@ -59,7 +70,7 @@ def converted(bench: Bench, transitions: int = TRANSITIONS, job: str = "data/con
         return bench.measure(Contest(job, "transitions/s", data.num_transitions, [Contender(OURS, run, "cpu")], floor))
 
 
-def memory(bench: Bench, transitions: int = 5 * TRANSITIONS, horizon: int = HORIZON) -> list[Row]:
+def memory(bench: Bench, transitions: int = 50 * TRANSITIONS, horizon: int = HORIZON) -> list[Row]:
     """How much a process grows that reads a store and serves windows from it, in units of the store's arrays, each time anew.
 
     Only Linux tells a process's peak; elsewhere there are no such rows.

@@ -13,7 +13,7 @@ JOBS: dict[str, tuple[Callable[[Bench], list[Row]], ...]] = {
     "sampler": tuple(partial(sampler.sampling, network=network) for network in sampler.NETWORKS),
     "train": tuple(partial(train.training, network=network) for network in train.NETWORKS),
     "online": (online.online_step,),
-    "data": (data.windows_served, data.converted, data.memory),
+    "data": (data.windows_served, data.windows_mapped, data.converted, data.memory),
     "scale": (scale.load_growing, scale.convert_growing),
 }
 

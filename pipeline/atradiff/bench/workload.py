@@ -10,7 +10,7 @@ from gymnasium import spaces
 from torch.utils.flop_counter import FlopCounterMode
 
 from atradiff.data.normalizer import Normalizer
-from atradiff.data.store import OfflineData
+from atradiff.data.store import OfflineData, pack_rows
 from atradiff.data.windows import Windows
 from atradiff.diffusion.backbone import NetworkConfig
 from atradiff.diffusion.denoiser import Denoiser, NoiseConfig
@@ -52,9 +52,7 @@ def walks(transitions: int, episode_steps: int = EPISODE_STEPS) -> OfflineData:
     rewards = np.where(np.arange(episode_steps + 1) < episode_steps, reached, False).astype(np.float32)
     return OfflineData(
         spec=POINT_MAZE,
-        states=states.reshape(-1, 4),
-        actions=actions.reshape(-1, 2),
-        rewards=rewards.reshape(-1),
+        rows=pack_rows(states.reshape(-1, 4), actions.reshape(-1, 2), rewards.reshape(-1)),
         tasks=goal,
         episode_ends=np.arange(1, episodes + 1) * (episode_steps + 1),
         episode_terminated=reached[:, -1],
@@ -76,7 +74,7 @@ def make_gaussian(windows: Windows) -> ConditionalGaussian:
 def make_denoiser(windows: Windows, gaussian: ConditionalGaussian, network: NetworkConfig) -> Denoiser:
     """A denoiser with fresh weights."""
     denoiser = Denoiser(windows.normalizer, gaussian, windows.horizon, network, NoiseConfig())
-    return denoiser.to(windows.rows.device).eval()
+    return denoiser.to(windows.device).eval()
 
 
 @torch.no_grad()
