@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import toys
 from atradiff.data.hindsight import Hindsight, HindsightConfig, arrival_radius
 from atradiff.data.normalizer import Normalizer
-from atradiff.data.store import OfflineData, stack_trajectories
+from atradiff.data.store import OfflineData, pack_rows, stack_trajectories
 from atradiff.data.windows import Windows
 from atradiff.errors import UserError
 from atradiff.synthesis.length_estimator import States
@@ -40,7 +40,7 @@ def test_the_radius_is_that_of_the_widest_success(offline: OfflineData) -> None:
     arrived = [distances(t)[-1] for t in offline.trajectories() if t.terminated]
     assert arrival_radius(offline, GOAL) == pytest.approx(max(arrived))
     assert min(arrived) < max(arrived) <= toys.REACHED
-    backwards = replace(offline, states=offline.states[:, ::-1].copy())
+    backwards = replace(offline, rows=pack_rows(offline.states[:, ::-1], offline.actions, offline.rewards))
     assert arrival_radius(backwards, (1, 0)) == arrival_radius(offline, GOAL)
 
 
@@ -75,7 +75,7 @@ def test_the_episodes_themselves_come_first_as_they_were(offline: OfflineData) -
 def test_pieces_speak_of_rewards_as_the_data_does(offline: OfflineData) -> None:
     """The same pieces where a step costs 1 and arriving nothing."""
     costly = np.where(np.isin(np.arange(len(offline.states)), offline.transition_rows()), offline.rewards - 1, 0).astype(np.float32)
-    pairs = zip(pieces_of(offline), pieces_of(replace(offline, rewards=costly)), strict=True)
+    pairs = zip(pieces_of(offline), pieces_of(replace(offline, rows=pack_rows(offline.states, offline.actions, costly))), strict=True)
     assert all(np.array_equal(other.rewards, piece.rewards - 1) for piece, other in pairs)
 
 
@@ -120,11 +120,12 @@ def test_models_learn_from_pieces_as_from_episodes(offline: OfflineData, normali
     assert len(states) == result.num_transitions
     everything = states.at(torch.arange(len(states)))
     assert not everything.censored[offline.num_transitions :].any()
+    owner = windows.episodes(torch.arange(len(windows)))
     lengths = result.episode_lengths[offline.num_episodes :]
     assert everything.steps[offline.num_transitions :].tolist() == [n for length in lengths for n in range(length, 0, -1)]
     for episode in range(offline.num_episodes, result.num_episodes, 7):
         piece = result.trajectory(episode)
-        batch = windows.at(torch.nonzero(windows.episodes == episode)[:1, 0])
+        batch = windows.at(torch.nonzero(owner == episode)[:1, 0])
         imagined, _, outcome = normalizer.split(batch.rows[0].numpy())
         rewards, ended = normalizer.outcomes(outcome)
         assert np.allclose(batch.task[0], normalizer.tasks(piece.task))

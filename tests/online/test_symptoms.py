@@ -11,6 +11,7 @@ from atradiff.online.symptoms import find_symptoms
 WELL = {
     "env_steps": 2_000,
     "eval/success_rate": 0.8,
+    "replay/synthetic": 5_000,
     "synthesis/ended_share": 1.0,
     "synthesis/length_error": 0.1,
     "adaptation/count": 0,
@@ -28,8 +29,8 @@ def test_a_run_that_goes_well_has_none() -> None:
 
 
 def test_a_run_without_imagination_has_none() -> None:
-    nothing = dict.fromkeys(("synthesis/ended_share", "synthesis/length_error", "critic/error_online", "critic/error_imagined"))
-    assert find_symptoms([{**WELL, **nothing, "eval/success_rate": 0.0}]) == []
+    nothing = dict.fromkeys(("synthesis/ended_share", "synthesis/length_error", "critic/error_imagined"))
+    assert find_symptoms([{**WELL, **nothing, "replay/synthetic": 0, "eval/success_rate": 0.0}]) == []
     assert find_symptoms([]) == []
 
 
@@ -57,6 +58,7 @@ def test_what_is_wrong_is_told_with_the_setting_to_change(rows: list[dict[str, A
         [row(eval__success_rate=0.0, env_steps=999)],
         [row(eval__success_rate=0.5, env_steps=0), row(eval__success_rate=0.0)],
         [row(eval__success_rate=None)],
+        [row(synthesis__ended_share=None, synthesis__length_error=None)],
         [row(), row(eval__success_rate=0.5)],
         [row(adaptation__count=1), row(eval__success_rate=0.5, adaptation__count=1)],
         [row(synthesis__ended_share=0.5, synthesis__length_error=None)],

@@ -86,7 +86,7 @@ def make(
             adapter = Adapter(synthesizer, offline, held_out, Hindsight(offline, (), HindsightConfig()), ADAPTATION, seed)
             picked = PickedSet(ADAPTATION.capacity, ADAPTATION.random_drop)
             importance = td_error_importance(agent, replay.n_step, AGENT.discount)
-            imagination = Imagination(synthesizer, adapter, picked, importance, offline.states)
+            imagination = Imagination(synthesizer, adapter, picked, importance, offline.states, ends=True)
         evaluator = Evaluator(environment, online.evaluation_episodes, seed=100)
         return Trainer(TaskEnvironment(environment), evaluator, agent, MixedReplay(replay, *buffers), imagination, online, seed)
 

@@ -273,6 +273,18 @@ def test_an_end_that_the_arm_denies_is_none(normalizer: Normalizer) -> None:
     assert_same(alone.trajectory, replace(walk, rewards=0 * walk.rewards, terminated=False, truncated=True))
 
 
+@pytest.mark.parametrize("limit", [1, 5, 7])
+def test_no_trajectory_is_longer_than_the_time_limit(normalizer: Normalizer, limit: int) -> None:
+    """And no more windows are asked for than it takes."""
+    config = replace(KEEP_ALL, maximum_windows=20)
+    synthesizer = Synthesizer(
+        DenoiserBank([Walker(normalizer, 4)]), Known(normalizer, EstimatorNetworkConfig(8, 1), 1.0), config, 0.1, time_limit=limit  # type: ignore[arg-type, list-item]
+    )
+    for ours, state, task in zip(synthesizer(STATES, TASKS, toys.generator()), STATES, TASKS, strict=True):
+        assert_same(ours.trajectory, cut(straight_walk(state, task), limit))
+        assert len(ours.horizons) <= -(-limit // 3)
+
+
 def test_trimmed_to_the_estimated_length(normalizer: Normalizer) -> None:
     """The quantile 0.1 knows half of the way here: the rest is trimmed, unless the way to a reward would be cut."""
     config = replace(KEEP_ALL, length_quantile=0.1, prune=PruneConfig(loops=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import toys
-from atradiff.data.store import OfflineData, stack_trajectories
+from atradiff.data.store import OfflineData, pack_rows, stack_trajectories
 from atradiff.synthesis.waypoints import WaypointConfig, Waypoints, spread
 from atradiff.trajectory import Array, Trajectory
 
@@ -192,7 +193,8 @@ def test_goals_are_the_state_entries_that_are_named() -> None:
     """The same ways where the goal stands elsewhere in the state, behind entries that are none of it."""
     plain = slices(U, 4)
     states = np.concatenate([np.float32(np.arange(2 * len(plain.states)).reshape(-1, 2)), plain.states[:, ::-1]], axis=1)
-    data = OfflineData(plain.spec, states, plain.actions, plain.rewards, plain.tasks, plain.episode_ends, plain.episode_terminated)
+    rows = pack_rows(states, plain.actions, plain.rewards)
+    data = replace(plain, spec=replace(plain.spec, state_dim=4), rows=rows)
     hidden = Waypoints(data, (3, 2), RADIUS, WaypointConfig(5, 64))
     start = np.float32([[123, 456, U[0, 1], U[0, 0]]])
     assert hidden.steps(start, U[-1:])[0] == 18

@@ -33,7 +33,7 @@ class Symptom(NamedTuple):
 
 def find_symptoms(rows: Sequence[Row]) -> list[Symptom]:
     """What the evaluations of one run show so far, oldest first in `rows`; nothing where nothing was imagined."""
-    if not rows or rows[-1]["synthesis/ended_share"] is None:
+    if not rows or not rows[-1]["replay/synthetic"]:
         return []
     found = [_poor_learning(rows), _unfinished(rows[-1]), _scattered(rows[-1]), _worse_after_adaptation(rows), _disagreement(rows[-1])]
     return [symptom for symptom in found if symptom is not None]
@@ -42,7 +42,9 @@ def find_symptoms(rows: Sequence[Row]) -> list[Symptom]:
 def _poor_learning(rows: Sequence[Row]) -> Symptom | None:
     last = rows[-1]
     best = max((row["eval/success_rate"] or 0.0 for row in rows), default=0.0)
-    if last["eval/success_rate"] is None or last["env_steps"] < PATIENCE_ENV_STEPS or best >= POOR_SUCCESS or last["synthesis/ended_share"] < ENDED_SHARE:
+    if last["eval/success_rate"] is None or last["env_steps"] < PATIENCE_ENV_STEPS or best >= POOR_SUCCESS:
+        return None
+    if last["synthesis/ended_share"] is None or last["synthesis/ended_share"] < ENDED_SHARE:
         return None
     return Symptom(
         "poor learning",
@@ -53,7 +55,7 @@ def _poor_learning(rows: Sequence[Row]) -> Symptom | None:
 
 
 def _unfinished(last: Row) -> Symptom | None:
-    if last["synthesis/ended_share"] >= ENDED_SHARE:
+    if last["synthesis/ended_share"] is None or last["synthesis/ended_share"] >= ENDED_SHARE:
         return None
     return Symptom(
         "saturated lengths",

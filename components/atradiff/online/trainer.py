@@ -73,13 +73,15 @@ def plan(config: OnlineConfig, adapt_every: int, start: int = 0) -> Iterator[Pha
 
 @dataclass(frozen=True)
 class Imagination:
-    """What an imagining agent has beside a plain one. `offline_states [N, O]` are where imagination may begin beforehand."""
+    """What an imagining agent has beside a plain one. `offline_states [N, O]` are where imagination may begin beforehand; `ends` says
+    whether the offline data knows of any end of the task."""
 
     synthesizer: Synthesizer
     adapter: Adapter
     picked: PickedSet
     importance: Importance
     offline_states: Array
+    ends: bool
 
 
 class Trainer:
@@ -267,8 +269,10 @@ class Trainer:
             offline = round(self.config.warm_start_offline_share * count)
             drawn = torch.randint(len(offline_states), (offline,), generator=self.generators["synthesis"])
             states[:offline] = offline_states[drawn.numpy()]
+            lengths: list[int] = []
             for first in range(0, count, size):
-                self._imagine_from(states[first : first + size], tasks[first : first + size])
+                lengths += self._imagine_from(states[first : first + size], tasks[first : first + size])
+            self.trigger.expect(float(np.mean(lengths)))
             self.replay.warm_start_transitions = self.replay.synthetic.added
 
     def _imagine_from(self, states: Array, tasks: Array) -> list[int]:
@@ -296,7 +300,7 @@ class Trainer:
                 batch = buffer.sample(WATCHED, self.generators["watch"])
                 errors[name] = float(self.agent.td_error(batch, self.generators["watch"]).mean())
         return {
-            "synthesis/ended_share": len(ended) / len(self.latest) if self.latest else None,
+            "synthesis/ended_share": len(ended) / len(self.latest) if self.latest and self.imagination and self.imagination.ends else None,
             "synthesis/length_error": float(np.mean([abs(length / estimate - 1) for length, estimate in ended])) if ended else None,
             "critic/error_online": errors.get("online"),
             "critic/error_imagined": errors.get("imagined"),

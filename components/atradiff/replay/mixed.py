@@ -44,6 +44,10 @@ class SynthesisTrigger:
         self.trajectories = 0
         self.transitions = 0
 
+    def expect(self, length: float) -> None:
+        """Take trajectories to be of this length until one is stored."""
+        self._expected_length = length
+
     @property
     def mean_length(self) -> float:
         """L: the mean length of the stored trajectories, or the expected one before there is any."""
@@ -70,9 +74,11 @@ class SynthesisTrigger:
         self.transitions += length
 
     def state_dict(self) -> dict[str, Any]:
-        return {"owed": self._owed, "requested": self._requested, "trajectories": self.trajectories, "transitions": self.transitions}
+        counts = {"requested": self._requested, "trajectories": self.trajectories, "transitions": self.transitions}
+        return {"expected": self._expected_length, "owed": self._owed, **counts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._expected_length = float(state["expected"])
         self._owed, self._requested = float(state["owed"]), int(state["requested"])
         self.trajectories, self.transitions = int(state["trajectories"]), int(state["transitions"])
 

@@ -92,7 +92,7 @@ class Synthesizer:
 
     Where the longest horizon does not cover the length, the trajectory goes on from the window's last state, whose length is
     estimated anew (ours): windows are chained until one says that the task ends, or covers what is left. With `waypoints` each window
-    aims at a goal on the way that is within its reach.
+    aims at a goal on the way that is within its reach. No trajectory is longer than `time_limit`: an episode would be truncated there.
 
     `reward_arm` is None for generated rewards, else the learned model's or the environment's function.
     """
@@ -105,6 +105,7 @@ class Synthesizer:
         epsilon: float,
         reward_arm: RewardArm | None = None,
         waypoints: Waypoints | None = None,
+        time_limit: int | None = None,
     ) -> None:
         self.bank = bank
         self.estimator = estimator
@@ -112,6 +113,8 @@ class Synthesizer:
         self.epsilon = epsilon
         self.reward_arm = reward_arm
         self.waypoints = waypoints
+        limits = [limit for limit in (time_limit, config.maximum_length) if limit is not None]
+        self.longest = min(limits, default=None)
         self.adapted = False
 
     def __call__(self, states: Array, tasks: Array, generator: torch.Generator) -> list[Imagined]:
@@ -125,9 +128,9 @@ class Synthesizer:
         for _ in range(self.config.maximum_windows):
             aims, final = self._aims(here, tasks[going])
             remaining = self.estimate_lengths(here, aims)
-            lengths[going] = [sum(len(w.actions) for w in chains[i]) + n for i, n in zip(going, remaining, strict=True)]
+            lengths[going] = [_steps(chains[i]) + n for i, n in zip(going, remaining, strict=True)]
             self._extend(chains, going, here, aims, tasks[going], remaining, original[going], generator)
-            on = np.asarray([_goes_on(chains[i][-1], f, n) for i, f, n in zip(going, final, remaining, strict=True)])
+            on = np.asarray([_goes_on(chains[i], f, n, self.longest) for i, f, n in zip(going, final, remaining, strict=True)])
             if not on.any():
                 break
             going, here = going[on], np.stack([chains[i][-1].states[-1] for i in going[on]])
@@ -198,7 +201,7 @@ class Synthesizer:
         actions, rewards = np.concatenate([w.actions for w in chain]), np.concatenate([w.rewards for w in chain])
         ended = np.concatenate([w.ended for w in chain])
         rewarded = rewards > self.estimator.normalizer.spec.reward_minimum
-        pruned = prune(normalised, rewarded, ended, round(length), self.epsilon, self.config.prune).capped(self.config.maximum_length)
+        pruned = prune(normalised, rewarded, ended, round(length), self.epsilon, self.config.prune).capped(self.longest)
         generated = 1 + sum(window.horizon - 1 for window in chain)
         pruned = pruned._replace(cut=pruned.cut + generated - len(states))
         transitions = pruned.rows[:-1]
@@ -209,9 +212,16 @@ class Synthesizer:
         return Imagined(trajectory, tuple(window.horizon for window in chain), length, pruned, generated)
 
 
-def _goes_on(window: Window, final: bool, remaining: float) -> bool:
-    """Whether a chain goes on behind its last window: the task has not ended, and there is more to come."""
-    return not window.ended.any() and (not final or bool(window.stops.any()) or remaining > len(window.actions))
+def _steps(chain: list[Window]) -> int:
+    return sum(len(window.actions) for window in chain)
+
+
+def _goes_on(chain: list[Window], final: bool, remaining: float, longest: int | None) -> bool:
+    """Whether a chain goes on behind its last window: the task has not ended, and there is more to come and room for it."""
+    window = chain[-1]
+    if window.ended.any() or (longest is not None and _steps(chain) >= longest):
+        return False
+    return not final or bool(window.stops.any()) or remaining > len(window.actions)
 
 
 def goal_rewards(goal: Sequence[int], radius: float, success: float, otherwise: float) -> RewardArm:

@@ -76,6 +76,7 @@ def build_trainer(params: Params, arm: Arm, seed: int, layout: Layout, device: s
             picked=PickedSet(params.adaptation.capacity, params.adaptation.random_drop),
             importance=_importance(params, agent, synthesizer),
             offline_states=split[0].states,
+            ends=bool(split[0].episode_terminated.any()),
         )
     return Trainer(environment, evaluator, agent, mixed, imagination, params.online, seed)
 

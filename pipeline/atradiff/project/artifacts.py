@@ -52,7 +52,15 @@ def load_synthesizer(layout: Layout, params: Params, device: str, environment: T
     bank = DenoiserBank([load_denoiser(layout.denoiser(horizon).model, device) for horizon in params.denoiser.horizons])
     estimator, distances = load_length_estimator(layout.length_estimator.model)
     epsilon = loop_epsilon(distances, params.synthesis.prune.epsilon_quantile)
-    return Synthesizer(bank, estimator, params.synthesis, epsilon, _reward_arm(layout, params, environment), _waypoints(layout, params))
+    return Synthesizer(
+        bank,
+        estimator,
+        params.synthesis,
+        epsilon,
+        _reward_arm(layout, params, environment),
+        _waypoints(layout, params),
+        params.task.environment.max_episode_steps,
+    )
 
 
 def _waypoints(layout: Layout, params: Params) -> Waypoints | None:
