@@ -70,6 +70,7 @@ def test_the_flow_is_to_be_seen_in_prefect(run: RunFolder, prefect_home: Path) -
     assert artifacts == {
         (f"{name}-progress", "progress"),
         (f"{name}-evaluations", "table"),
+        (f"{name}-symptoms", "table"),
         (f"{name}-learning-curve", "markdown"),
         (f"{name}-imagined", "markdown"),
     }
