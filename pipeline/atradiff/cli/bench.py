@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 
 class Job(StrEnum):
@@ -36,6 +35,8 @@ def bench(
 
     if out is not None and out.suffix not in (".png", ".svg"):
         raise UserError(f"--out {out} must end in .png or .svg")
+
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from atradiff.bench.jobs import JOBS, run_jobs
     from atradiff.bench.machine import available_threads, limited_to, measure_machine

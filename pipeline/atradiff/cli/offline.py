@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.syntax import Syntax
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def use(task: Annotated[str, typer.Argument(help="A name that `atradiff tasks` l
     difference = "\n".join(lines) if before else ""
     console = Console()
     if difference:
-        console.print(Syntax(difference, "diff", theme="ansi_light", background_color="default", word_wrap=True))
+        _print_coloured(console, difference, "diff")
     console.print(f"{path} is {'unchanged' if before == after else 'written'}: task [bold]{task}[/]")
 
 
@@ -69,9 +68,15 @@ def show_params(overrides: SetOption = None) -> None:
     text = render_yaml(params)
     console = Console()
     if console.is_terminal:
-        console.print(Syntax(text, "yaml", theme="ansi_light", background_color="default", word_wrap=True))
+        _print_coloured(console, text, "yaml")
     else:
         typer.echo(text, nl=False)
+
+
+def _print_coloured(console: Console, text: str, language: str) -> None:
+    from rich.syntax import Syntax  # slow to import, and --help must answer at once
+
+    console.print(Syntax(text, language, theme="ansi_light", background_color="default", word_wrap=True))
 
 
 def collect() -> None:
