@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from atradiff.agents.actor_critic import ActorCritic
 from atradiff.data.environment import EnvironmentConfig
 from atradiff.data.store import OfflineData, stack_trajectories
-from atradiff.trajectory import Spec, Trajectory
+from atradiff.trajectory import Spec, Trajectory, TransitionBatch
 
 STEP = 0.1
 REACHED = 0.15
@@ -123,3 +124,15 @@ def rewarded_trajectory(rewards: list[float], terminated: bool, first: int = 0) 
     length = len(rewards)
     states = np.stack([np.full(length + 1, first), np.arange(length + 1)], axis=1).astype(np.float32)
     return Trajectory(states, states[:-1] / 10, np.float32(rewards), np.float32([first, 1]), terminated, not terminated)
+
+
+def bandit_error(agent: ActorCritic) -> float:
+    """Teach the agent, whose batches are of 64, a bandit in which (0.5, 0.5) is best; returns how far its best actions are from that."""
+    random = generator(2)
+    for _ in range(500):
+        action = torch.rand(64, 2, generator=random) * 2 - 1
+        observation = torch.randn(64, 4, generator=random)
+        reward, nothing = -(action - 0.5).square().sum(-1), torch.zeros(64)
+        agent.update(TransitionBatch(observation, action, reward, observation, nothing, nothing), random)
+    found = agent.act(np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32), None)
+    return float(np.abs(found - 0.5).mean())

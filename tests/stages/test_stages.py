@@ -16,10 +16,11 @@ from atradiff.data.store import read_store, stack_trajectories, write_store
 from atradiff.diffusion.checkpoint import load_checkpoint, load_denoiser
 from atradiff.errors import UserError
 from atradiff.params.schema import Params
-from atradiff.project.artifacts import load_split, load_synthesizer, load_training_data
+from atradiff.project.artifacts import load_split, load_synthesizer, with_hindsight
 from atradiff.project.layout import Layout
 from atradiff.project.staleness import require_offline_stages
 from atradiff.stages import collect, convert, train_denoiser, train_length_estimator
+from atradiff.synthesis.synthesizer import Synthesizer
 from atradiff.synthesis.waypoints import WaypointConfig
 from projects import DATASET
 from toys import SPEC, generator, line_trajectory
@@ -132,11 +133,15 @@ def test_synthesis_is_measured_and_drawn(project: Layout) -> None:
     assert "<svg" in project.synthesis_picture.read_text()
 
 
+def loaded(layout: Layout, params: Params, environment: TaskEnvironment | None = None) -> Synthesizer:
+    return load_synthesizer(layout, params, load_split(layout, params)[0], "cpu", environment)
+
+
 @pytest.mark.parametrize("reward", ["generated", "goal", "learned", "oracle"])
 def test_the_synthesizer_is_put_together_from_the_stages(project: Layout, params: Params, reward: str) -> None:
     params = replace(params, synthesis=replace(params.synthesis, reward=reward))
     environment = TaskEnvironment(params.task.environment)
-    synthesizer = load_synthesizer(project, params, "cpu", environment)
+    synthesizer = loaded(project, params, environment)
     state, task = environment.reset(0)
     (imagined,) = synthesizer(state[None], task[None], generator())
     assert synthesizer.bank.horizons == [8, 16]
@@ -148,7 +153,7 @@ def test_the_synthesizer_is_put_together_from_the_stages(project: Layout, params
 def test_the_goal_arm_succeeds_where_offline_episodes_did(project: Layout, params: Params) -> None:
     """At their ends, to the farthest of them, and with their rewards."""
     kept, _ = load_split(project, params)
-    arm = load_synthesizer(project, replace(params, synthesis=replace(params.synthesis, reward="goal")), "cpu").reward_arm
+    arm = loaded(project, replace(params, synthesis=replace(params.synthesis, reward="goal"))).reward_arm
     assert arm is not None
     for trajectory in (t for t in kept.trajectories() if t.terminated):
         rewards, ended = arm(trajectory.states[:-1], trajectory.actions, trajectory.states[1:], trajectory.task)
@@ -163,33 +168,33 @@ def test_the_goal_arm_needs_goals_rewards_and_successes(project: Layout, params:
     params = replace(params, synthesis=replace(params.synthesis, reward="goal"))
     nowhere = replace(params, task=replace(params.task, environment=replace(params.task.environment, achieved_goal=())))
     with pytest.raises(UserError, match=r"synthesis.reward is goal, which needs .*: use generated or learned"):
-        load_synthesizer(project, nowhere, "cpu")
+        loaded(project, nowhere)
     layout, data = copy_of(project, tmp_path), read_store(project.store)
     dense = replace(data, spec=replace(data.spec, reward_values=()))
     hopeless = replace(data, episode_terminated=np.zeros(data.num_episodes, dtype=bool))
     for other in (dense, hopeless):
         write_store(layout.store, other, {})
         with pytest.raises(UserError, match=r"synthesis.reward is goal, which needs"):
-            load_synthesizer(layout, params, "cpu")
+            loaded(layout, params)
 
 
 def test_models_learn_from_the_kept_episodes_and_their_pieces(project: Layout, params: Params) -> None:
     """The held-out ones stay as they are, and the same pieces are cut every time."""
     kept, held_out = load_split(project, params)
     params = replace(params, task=replace(params.task, hindsight=HindsightConfig(cover=3, maximum_steps=40)))
-    (learned_from, aside, hindsight), (again, _, _) = load_training_data(project, params), load_training_data(project, params)
+    (learned_from, hindsight), (again, _) = with_hindsight(kept, params), with_hindsight(kept, params)
     assert np.array_equal(learned_from.states[: len(kept.states)], kept.states)
     assert 4 * kept.num_transitions <= learned_from.num_transitions < 4 * kept.num_transitions + 40
     assert np.array_equal(learned_from.states, again.states)
-    assert np.array_equal(aside.states, held_out.states)
+    assert np.array_equal(load_split(project, params)[1].states, held_out.states)
     assert hindsight.radius == arrival_radius(kept, (0, 1))
 
 
 def test_waypoints_come_from_the_kept_episodes(project: Layout, params: Params) -> None:
     """With a reach; and from all of an episode there is a way to where it ended."""
-    assert load_synthesizer(project, params, "cpu").waypoints is None
+    assert loaded(project, params).waypoints is None
     config = replace(params.synthesis, waypoints=WaypointConfig(reach=10, landmarks=50))
-    waypoints = load_synthesizer(project, replace(params, synthesis=config), "cpu").waypoints
+    waypoints = loaded(project, replace(params, synthesis=config)).waypoints
     assert waypoints is not None
     kept, _ = load_split(project, params)
     assert waypoints.radius == arrival_radius(kept, (0, 1))
@@ -201,7 +206,7 @@ def test_waypoints_come_from_the_kept_episodes(project: Layout, params: Params) 
 
 def test_the_oracle_needs_an_environment(project: Layout, params: Params) -> None:
     with pytest.raises(UserError, match="needs the environment"):
-        load_synthesizer(project, replace(params, synthesis=replace(params.synthesis, reward="oracle")), "cpu")
+        loaded(project, replace(params, synthesis=replace(params.synthesis, reward="oracle")))
 
 
 def test_a_loss_that_is_not_finite_is_told(project: Layout, params: Params, tmp_path: Path) -> None:

@@ -64,9 +64,8 @@ class ActorCritic(ABC):
             )
         self.critic = critic.to(self.device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        flat = flatten_parameters(self.critic)
         self._flat_target = flatten_parameters(self.target_critic)
-        self.critic_optimizer = Adam(flat, list(self.critic.parameters()), config.critic_learning_rate)
+        self.critic_optimizer = self._optimizer(self.critic, config.critic_learning_rate)
         self.gradient_steps = 0
 
     @abstractmethod

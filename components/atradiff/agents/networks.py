@@ -95,25 +95,32 @@ class CriticEnsemble(nn.Module):
         return self.net(torch.cat([observation, action], dim=-1), members).squeeze(-1)
 
 
-class TanhGaussianActor(nn.Module):
-    """A Gaussian squashed by tanh and scaled to the action range (Haarnoja et al. 2018, appendix C)."""
+class SquashedActor(nn.Module):
+    """A network of `outputs` numbers for each action dimension, and the way from before the tanh to the action range."""
 
-    def __init__(self, observation_dim: int, action_low: Tensor, action_high: Tensor, width: int, depth: int) -> None:
+    def __init__(self, observation_dim: int, action_low: Tensor, action_high: Tensor, width: int, depth: int, outputs: int) -> None:
         super().__init__()
-        self.net = EnsembleMLP(1, [observation_dim, *[width] * depth, 2 * len(action_low)], layer_norm=False)
+        self.net = EnsembleMLP(1, [observation_dim, *[width] * depth, outputs * len(action_low)], layer_norm=False)
         self.register_buffer("centre", (action_high + action_low) / 2)
         self.register_buffer("half_range", (action_high - action_low) / 2)
         self.centre: Tensor
         self.half_range: Tensor
 
+    def squash(self, before: Tensor) -> Tensor:
+        """From before the tanh to the action range."""
+        return torch.addcmul(self.centre, self.half_range, torch.tanh(before))
+
+
+class TanhGaussianActor(SquashedActor):
+    """A Gaussian squashed by tanh and scaled to the action range (Haarnoja et al. 2018, appendix C)."""
+
+    def __init__(self, observation_dim: int, action_low: Tensor, action_high: Tensor, width: int, depth: int) -> None:
+        super().__init__(observation_dim, action_low, action_high, width, depth, outputs=2)
+
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation before the tanh, each `[B, A]`."""
         mean, raw = self.net(observation).squeeze(0).chunk(2, dim=-1)
         return mean, raw.clamp(*LOG_STD_RANGE)
-
-    def squash(self, before: Tensor) -> Tensor:
-        """From before the tanh to the action range."""
-        return torch.addcmul(self.centre, self.half_range, torch.tanh(before))
 
     def mode(self, observation: Tensor) -> Tensor:
         """The deterministic action `[B, A]`."""
@@ -132,16 +139,11 @@ class TanhGaussianActor(nn.Module):
         return self.squash(before), log_density.sum(-1)
 
 
-class TanhActor(nn.Module):
+class TanhActor(SquashedActor):
     """A deterministic action `[B, A]` for observations `[B, D]`, squashed by tanh and scaled to the action range."""
 
     def __init__(self, observation_dim: int, action_low: Tensor, action_high: Tensor, width: int, depth: int) -> None:
-        super().__init__()
-        self.net = EnsembleMLP(1, [observation_dim, *[width] * depth, len(action_low)], layer_norm=False)
-        self.register_buffer("centre", (action_high + action_low) / 2)
-        self.register_buffer("half_range", (action_high - action_low) / 2)
-        self.centre: Tensor
-        self.half_range: Tensor
+        super().__init__(observation_dim, action_low, action_high, width, depth, outputs=1)
 
     def forward(self, observation: Tensor) -> Tensor:
-        return torch.addcmul(self.centre, self.half_range, torch.tanh(self.net(observation).squeeze(0)))
+        return self.squash(self.net(observation).squeeze(0))

@@ -41,7 +41,12 @@ def arrival_radius(data: OfflineData, goal: Sequence[int]) -> float:
             "set task.hindsight.cover and synthesis.waypoints.reach to 0"
         )
     last = data.episode_ends[data.episode_terminated] - 1
-    return float(np.linalg.norm(data.states[last][:, list(goal)] - data.tasks[data.episode_terminated], axis=1).max())
+    return float(goal_distance(data.states[last], data.tasks[data.episode_terminated], goal).max())
+
+
+def goal_distance(states: Array, tasks: Array, goal: Sequence[int]) -> Array:
+    """How far the entries `goal` of states `[..., O]` are from tasks `[..., K]`, `[...]`."""
+    return np.linalg.norm(states[..., list(goal)] - tasks, axis=-1)
 
 
 class Hindsight:
@@ -79,7 +84,7 @@ class Hindsight:
         until = np.minimum(first + generator.integers(1, self.config.maximum_steps + 1, count), data.episode_ends[data.row_episodes()[first]] - 1)
         tasks = data.states[until][:, self.goal]
         ahead = np.minimum(first[:, None] + np.arange(self.config.maximum_steps + 1), until[:, None])
-        near = self._distance(data.states[ahead], tasks[:, None]) <= self.radius
+        near = goal_distance(data.states[ahead], tasks[:, None], self.goal) <= self.radius
         steps = near.argmax(1)
         kept = np.flatnonzero(steps)
         kept = kept[: np.searchsorted(steps[kept].cumsum(), missing) + 1]
@@ -92,6 +97,3 @@ class Hindsight:
         rows[ends - 2, -1] = self.reward
         rows[ends - 1, o : o + a + 1] = 0.0
         return OfflineData(data.spec, rows, tasks, ends, np.ones(len(ends), dtype=bool))
-
-    def _distance(self, states: Array, tasks: Array) -> Array:
-        return np.linalg.norm(states[..., self.goal] - tasks, axis=-1)

@@ -16,7 +16,7 @@ from atradiff.trajectory import Array, IntArray
 
 END_RAMP = 16.0
 """Steps over which the end channel falls from 1 to 0 at a termination, and on to -1 behind it."""
-END_ROWS = 16
+END_ROWS = int(END_RAMP)
 """Rows behind a termination until the end channel has fallen to -1."""
 FOLLOWED_ROWS = 8
 """Rows behind an episode's end that follow another episode; the last of them is then repeated."""

@@ -48,13 +48,12 @@ def sample(denoise: Denoise, noise: Tensor, config: SamplerConfig, generator: to
             previous = None  # fresh noise breaks with the history: dpm is of first order then
         estimate = denoise(x, sigma)
         if config.solver == "dpm":
-            x_next = _dpm_step(x, sigma, sigma_next, estimate, previous)
-            previous = (estimate, sigma)
+            x, previous = _dpm_step(x, sigma, sigma_next, estimate, previous), (estimate, sigma)
         else:
             x_next = _euler_step(x, sigma, sigma_next, estimate)
             if config.solver == "heun" and sigma_next > 0:
                 x_next = _heun_correction(x, sigma, sigma_next, estimate, denoise(x_next, sigma_next))
-        x = x_next
+            x = x_next
     return x
 
 

@@ -11,6 +11,7 @@ import torch
 from annotated_types import Ge, Le
 from typing_extensions import Doc
 
+from atradiff.data.hindsight import goal_distance
 from atradiff.diffusion.denoiser import Denoiser
 from atradiff.diffusion.sampler import SamplerConfig
 from atradiff.synthesis.bank import DenoiserBank
@@ -229,7 +230,7 @@ def goal_rewards(goal: Sequence[int], radius: float, success: float, otherwise: 
 
     def label(states: Array, actions: Array, next_states: Array, task: Array) -> Outcome:
         del states, actions
-        reached = np.linalg.norm(next_states[:, list(goal)] - task, axis=1) <= radius
+        reached = goal_distance(next_states, task, goal) <= radius
         return np.where(reached, success, otherwise).astype(np.float32), reached
 
     return label

@@ -19,6 +19,7 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import KDTree
 from typing_extensions import Doc
 
+from atradiff.data.hindsight import goal_distance
 from atradiff.data.store import OfflineData
 from atradiff.trajectory import Array, BoolArray, IntArray
 
@@ -62,7 +63,7 @@ class Waypoints:
 
     def reached(self, states: Array, aim: Array) -> BoolArray:
         """Which of the states `[T, O]` are within the radius of a goal `[K]`."""
-        return np.linalg.norm(states[:, self.goal] - aim, axis=1) <= self.radius
+        return goal_distance(states, aim, self.goal) <= self.radius
 
     def steps(self, states: Array, tasks: Array) -> Array:
         """Steps `[B]` of the shortest way over the landmarks; infinite where there is none."""

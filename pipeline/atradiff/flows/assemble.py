@@ -21,7 +21,7 @@ from atradiff.online.importance import (
 )
 from atradiff.online.trainer import Imagination, Trainer, make_generator
 from atradiff.params.schema import Params
-from atradiff.project.artifacts import load_split, load_synthesizer, load_training_data
+from atradiff.project.artifacts import load_split, load_synthesizer, with_hindsight
 from atradiff.project.layout import Layout
 from atradiff.replay.buffer import Buffer
 from atradiff.replay.mixed import MixedReplay
@@ -68,15 +68,16 @@ def build_trainer(params: Params, arm: Arm, seed: int, layout: Layout, device: s
     )
     imagination = None
     if split is not None and imagines:
-        synthesizer = load_synthesizer(layout, params, device, environment)
-        learned_from, held_out, hindsight = load_training_data(layout, params)
+        kept, held_out = split
+        synthesizer = load_synthesizer(layout, params, kept, device, environment)
+        learned_from, hindsight = with_hindsight(kept, params)
         imagination = Imagination(
             synthesizer=synthesizer,
             adapter=Adapter(synthesizer, learned_from, held_out, hindsight, params.adaptation, seed),
             picked=PickedSet(params.adaptation.capacity, params.adaptation.random_drop),
             importance=_importance(params, agent, synthesizer),
-            offline_states=split[0].states,
-            ends=bool(split[0].episode_terminated.any()),
+            offline_states=kept.states,
+            ends=bool(kept.episode_terminated.any()),
         )
     return Trainer(environment, evaluator, agent, mixed, imagination, params.online, seed)
 

@@ -23,11 +23,12 @@ from atradiff.trajectory import Array, Trajectory
 def imagine_beside_real(params: Params, layout: Layout, device: str, count: int, seed: int, out: Path) -> list[Imagined]:
     """Imagine from `count` resets of the task, and draw that beside the `count` offline episodes nearest in start and goal."""
     environment = TaskEnvironment(params.task.environment)
-    synthesizer = load_synthesizer(layout, params, device, environment)
+    split = load_split(layout, params)
+    synthesizer = load_synthesizer(layout, params, split[0], device, environment)
     starts = [environment.reset(episode_seed(seed, number)) for number in range(count)]
     states, tasks = (np.stack(parts) for parts in zip(*starts, strict=True))
     imagined = synthesizer(states, tasks, make_generator(seed, "synthesis"))
-    real = _nearest(load_split(layout, params), synthesizer.estimator.normalizer, states[0], tasks[0], count)
+    real = _nearest(split, synthesizer.estimator.normalizer, states[0], tasks[0], count)
     imagined_over_maze(
         out,
         [i.trajectory for i in imagined],

@@ -16,6 +16,7 @@ from prefect.states import Crashed
 from rich.console import Console
 
 from atradiff.flows.online_run import OnlineRun
+from atradiff.online.symptoms import Symptom
 from atradiff.online.trainer import Phase
 from atradiff.reporting.progress import RunProgress
 from atradiff.reporting.report import inline_image
@@ -37,9 +38,10 @@ def run_flow(run: OnlineRun, progress: RunProgress) -> None:
         metrics = run.do(phase, progress.step)
         if metrics is not None:
             progress.evaluated(metrics)
-            for symptom in run.symptoms():
+            symptoms = run.symptoms()
+            for symptom in symptoms:
                 progress.warn(symptom.name, str(symptom))
-            _show(run)
+            _show(run, symptoms)
 
     @flow(name="atradiff-online", flow_run_name=run.folder.name, persist_result=False, validate_parameters=False)
     def atradiff_online(task: str, arm: str, seed: int, env_steps: int, run_folder: str) -> None:
@@ -63,13 +65,13 @@ def _close_killed(folder: Path) -> None:
                 client.set_flow_run_state(flow_run.id, Crashed(message="killed, and resumed later"), force=True)
 
 
-def _show(run: OnlineRun) -> None:
-    """The evaluations as a table, and the pictures so far."""
+def _show(run: OnlineRun, symptoms: list[Symptom]) -> None:
+    """The evaluations and the failure signatures as tables, and the pictures so far."""
     create_table_artifact(
         evaluation_rows(run.folder.metrics()), key=_key(run, "evaluations"), description=f"Evaluations of {run.folder.name}"
     )
-    symptoms = [symptom._asdict() for symptom in run.symptoms()]
-    create_table_artifact(symptoms, key=_key(run, "symptoms"), description="Failure signatures: what is seen, and what to do about it")
+    seen = [symptom._asdict() for symptom in symptoms]
+    create_table_artifact(seen, key=_key(run, "symptoms"), description="Failure signatures: what is seen, and what to do about it")
     for picture in run.draw():
         create_markdown_artifact(f"![{picture.stem}]({inline_image(picture)})", key=_key(run, picture.stem), description=run.folder.name)
 

@@ -36,18 +36,19 @@ def load_split(layout: Layout, params: Params) -> tuple[OfflineData, OfflineData
     return read_store(layout.store).split(params.task.dataset.held_out_share, np.random.default_rng(SPLIT_SEED))
 
 
-def load_training_data(layout: Layout, params: Params) -> tuple[OfflineData, OfflineData, Hindsight]:
-    """What models learn from: the kept episodes with hindsight's pieces of them; the held-out ones as they are; and the hindsight."""
-    kept, held_out = load_split(layout, params)
+def with_hindsight(kept: OfflineData, params: Params) -> tuple[OfflineData, Hindsight]:
+    """What models learn from, the kept episodes with hindsight's pieces of them; and the hindsight."""
     config = params.task.hindsight
     hindsight = Hindsight(kept, params.task.environment.achieved_goal, config)
-    return hindsight(kept, np.random.default_rng(config.seed)), held_out, hindsight
+    return hindsight(kept, np.random.default_rng(config.seed)), hindsight
 
 
-def load_synthesizer(layout: Layout, params: Params, device: str, environment: TaskEnvironment | None = None) -> Synthesizer:
+def load_synthesizer(
+    layout: Layout, params: Params, kept: OfflineData, device: str, environment: TaskEnvironment | None = None
+) -> Synthesizer:
     """All denoisers of the task on `device`, with the length estimator and the reward arm, which are small and stay on the CPU.
 
-    `environment` serves the oracle arm only.
+    The `kept` episodes serve waypoints and the goal arm, `environment` the oracle arm only.
     """
     bank = DenoiserBank([load_denoiser(layout.denoiser(horizon).model, device) for horizon in params.denoiser.horizons])
     estimator, distances = load_length_estimator(layout.length_estimator.model)
@@ -57,26 +58,24 @@ def load_synthesizer(layout: Layout, params: Params, device: str, environment: T
         estimator,
         params.synthesis,
         epsilon,
-        _reward_arm(layout, params, environment),
-        _waypoints(layout, params),
+        _reward_arm(layout, params, kept, environment),
+        _waypoints(params, kept),
         params.task.environment.max_episode_steps,
     )
 
 
-def _waypoints(layout: Layout, params: Params) -> Waypoints | None:
+def _waypoints(params: Params, kept: OfflineData) -> Waypoints | None:
     config, goal = params.synthesis.waypoints, params.task.environment.achieved_goal
     if config.reach == 0:
         return None
-    kept, _ = load_split(layout, params)
     return Waypoints(kept, goal, arrival_radius(kept, goal), config)
 
 
-def _reward_arm(layout: Layout, params: Params, environment: TaskEnvironment | None) -> RewardArm | None:
+def _reward_arm(layout: Layout, params: Params, kept: OfflineData, environment: TaskEnvironment | None) -> RewardArm | None:
     match params.synthesis.reward:
         case "generated":
             return None
         case "goal":
-            kept, _ = load_split(layout, params)
             goal = params.task.environment.achieved_goal
             if not kept.spec.reward_values or not kept.episode_terminated.any() or len(goal) != kept.spec.task_dim:
                 raise UserError(

@@ -24,7 +24,7 @@ def run(params: Params, layout: Layout) -> None:
     with track("evaluate synthesis", 3) as advance:
         kept, held_out = load_split(layout, params)
         environment = TaskEnvironment(params.task.environment)
-        synthesizer = load_synthesizer(layout, params, device(), environment)
+        synthesizer = load_synthesizer(layout, params, kept, device(), environment)
         advance(1, "measuring")
         metrics = measure(synthesizer, kept, held_out, environment, np.random.default_rng(SEED))
         write_json(layout.synthesis_metrics, metrics)

@@ -11,7 +11,7 @@ from atradiff.diffusion.checkpoint import save_denoiser
 from atradiff.diffusion.denoiser import Denoiser, train_denoiser
 from atradiff.errors import UserError
 from atradiff.params.schema import Params
-from atradiff.project.artifacts import device, load_split, load_training_data
+from atradiff.project.artifacts import device, load_split, with_hindsight
 from atradiff.project.layout import Layout
 from atradiff.stages.training import provenance, recorded, seeded, write_record
 
@@ -21,8 +21,8 @@ HELD_OUT_WINDOWS = 512
 def run(params: Params, layout: Layout, horizon: int) -> None:
     """Train on the kept episodes, measure the denoising loss on the held-out ones."""
     config = params.denoiser
-    kept, _ = load_split(layout, params)
-    learned_from, held_out, _ = load_training_data(layout, params)
+    kept, held_out = load_split(layout, params)
+    learned_from, _ = with_hindsight(kept, params)
     require_rows(kept, horizon)
     generator = seeded(config.train)
     normalizer = Normalizer.of(kept)

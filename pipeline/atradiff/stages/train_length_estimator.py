@@ -7,7 +7,7 @@ import torch
 from atradiff.data.normalizer import Normalizer
 from atradiff.diffusion.training import fit
 from atradiff.params.schema import Params
-from atradiff.project.artifacts import load_split, load_training_data
+from atradiff.project.artifacts import load_split, with_hindsight
 from atradiff.project.layout import Layout
 from atradiff.stages.training import provenance, recorded, seeded, write_record
 from atradiff.synthesis.checkpoint import save_length_estimator
@@ -18,8 +18,8 @@ from atradiff.synthesis.prune import one_step_distances
 def run(params: Params, layout: Layout) -> None:
     """Train on the kept episodes, on the CPU (it is small); measure the pinball loss on the held-out ones."""
     config = params.length_estimator
-    kept, _ = load_split(layout, params)
-    learned_from, held_out, _ = load_training_data(layout, params)
+    kept, held_out = load_split(layout, params)
+    learned_from, _ = with_hindsight(kept, params)
     generator = seeded(config.train)
     normalizer = Normalizer.of(kept)
     estimator = LengthEstimator(normalizer, config.network, scale=float(kept.episode_lengths.mean()))

@@ -50,13 +50,18 @@ def _short_episodes(params: Params) -> list[Variant]:
     return [_imagining("atradiff", short), _rlpd(settings=short)]
 
 
-def _little_data(params: Params) -> list[Variant]:
-    """Shares of the 200,000 transitions; the control learns from the same."""
+def _of_shares(shares: dict[str, float]) -> list[Variant]:
+    """ATraDiff and the control on the same share of the offline episodes, for each of the shares by label."""
     variants: list[Variant] = []
-    for count, share in (("20k", 0.1), ("5k", 0.025)):
-        settings, control = {"task.dataset.share": share}, f"rlpd, {count}"
-        variants += [_imagining(f"atradiff, {count}", settings, control), _rlpd(control, settings)]
+    for label, share in shares.items():
+        settings, control = {"task.dataset.share": share}, f"rlpd, {label}"
+        variants += [_imagining(f"atradiff, {label}", settings, control), _rlpd(control, settings)]
     return variants
+
+
+def _little_data(params: Params) -> list[Variant]:
+    """Shares of the 200,000 transitions."""
+    return _of_shares({"20k": 0.1, "5k": 0.025})
 
 
 def _imitation(params: Params) -> list[Variant]:
@@ -71,12 +76,7 @@ def _imitation(params: Params) -> list[Variant]:
 
 
 def _data_size(params: Params) -> list[Variant]:
-    """The control learns from the same share."""
-    variants: list[Variant] = []
-    for share in (0.01, 0.03, 0.1, 0.3, 1.0):
-        settings, control = {"task.dataset.share": share}, f"rlpd, {share:.0%}"
-        variants += [_imagining(f"atradiff, {share:.0%}", settings, control), _rlpd(control, settings)]
-    return variants
+    return _of_shares({f"{share:.0%}": share for share in (0.01, 0.03, 0.1, 0.3, 1.0)})
 
 
 def _lengths(params: Params) -> list[Variant]:
