@@ -7,6 +7,8 @@ SEED ?= 0
 ENV_STEPS ?= 3000
 DEMO := runs/demo-seed$(SEED)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Bytecode is kept even where the shell forbids it: without it every process spends seconds on compiling torch and Prefect anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: setup test lint demo
 

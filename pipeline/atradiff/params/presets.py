@@ -79,7 +79,7 @@ def _maze_preset(name: str, task: MazeTask) -> Params:
         params,
         task=replace(params.task, hindsight=HindsightConfig(cover=4)),
         synthesis=replace(params.synthesis, waypoints=WaypointConfig(reach=48)),
-        online=replace(params.online, warm_start_trajectories=512),
+        online=replace(params.online, warm_start_trajectories=512, warm_start_offline_share=0.8),
     )
 
 

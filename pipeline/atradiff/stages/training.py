@@ -53,7 +53,7 @@ def recorded(description: str, gradient_steps: int, section: str) -> Generator[L
 def seeded(config: TrainConfig) -> torch.Generator:
     """Seed all initial weights, ask for deterministic kernels, and return the generator of batches and noise."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it deterministic matrix products refuse to run on a GPU
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # the same as use_deterministic_algorithms, without importing torch's compiler
     torch.manual_seed(config.seed)
     return torch.Generator().manual_seed(config.seed)
 
