@@ -55,7 +55,7 @@ def test_resumed_equals_uninterrupted(online_project: Layout, tmp_path: Path, ar
     checkpoints = [i for i, phase in enumerate(run.phases) if phase.kind == "checkpoint"]
     carry_out(run, checkpoints[1])  # the second evaluation is written, its checkpoint is not
     assert [row["env_steps"] for row in run.folder.metrics()] == [0, 20, 40]
-    resumed = OnlineRun.resume(run.folder.path, None, online_project, "cpu")
+    resumed = OnlineRun.resume(run.folder.path, None, online_project, "cpu", pytest.fail)
     assert [row["env_steps"] for row in resumed.folder.metrics()] == [0, 20]
     assert without_times(carry_out(resumed)) == whole
 
@@ -63,8 +63,8 @@ def test_resumed_equals_uninterrupted(online_project: Layout, tmp_path: Path, ar
 def test_a_finished_run_goes_on_with_a_larger_budget_only(online_project: Layout, tmp_path: Path) -> None:
     ran(online_params(), "agent", tmp_path / "run", online_project)
     with pytest.raises(UserError, match="has done its 60 env steps: give --env-steps a larger number"):
-        OnlineRun.resume(tmp_path / "run", None, online_project, "cpu")
-    folder = carry_out(OnlineRun.resume(tmp_path / "run", 80, online_project, "cpu"))
+        OnlineRun.resume(tmp_path / "run", None, online_project, "cpu", pytest.fail)
+    folder = carry_out(OnlineRun.resume(tmp_path / "run", 80, online_project, "cpu", pytest.fail))
     assert [row["env_steps"] for row in folder.metrics()] == [0, 20, 40, 60, 80]
     assert folder.params().online.env_steps == 80
 

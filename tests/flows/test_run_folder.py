@@ -99,7 +99,7 @@ def test_runs_are_numbered_and_the_newest_is_found(tmp_path: Path) -> None:
 def test_a_checkpoint_comes_back_and_explains_itself(folder: RunFolder) -> None:
     path = write_checkpoint(folder, 7, {"env_steps": 7, "w": torch.arange(3.0)}, keep=2)
     assert path.name == "step-000000007"
-    assert torch.equal(latest_checkpoint(folder)["w"], torch.arange(3.0))
+    assert torch.equal(latest_checkpoint(folder, pytest.fail)["w"], torch.arange(3.0))
     manifest = json.loads((path / "manifest.json").read_text())
     assert {"versions", "seed", "arm", "env_steps", "data_sha256", "git_commit", "sha256"} <= manifest.keys()
 
@@ -108,25 +108,25 @@ def test_only_the_newest_are_kept(folder: RunFolder) -> None:
     for step in (1, 2, 3, 4):
         write_checkpoint(folder, step, {"env_steps": step}, keep=2)
     assert [path.name for path in checkpoint_folders(folder)] == ["step-000000003", "step-000000004"]
-    assert latest_checkpoint(folder) == {"env_steps": 4}
+    assert latest_checkpoint(folder, pytest.fail) == {"env_steps": 4}
 
 
 def test_what_a_crash_left_half_written_is_no_checkpoint(folder: RunFolder) -> None:
     write_checkpoint(folder, 1, {"env_steps": 1}, keep=2)
     (folder.path / "checkpoints" / "step-000000002.writing").mkdir()
-    assert latest_checkpoint(folder) == {"env_steps": 1}
+    assert latest_checkpoint(folder, pytest.fail) == {"env_steps": 1}
     write_checkpoint(folder, 2, {"env_steps": 2}, keep=2)
-    assert latest_checkpoint(folder) == {"env_steps": 2}
+    assert latest_checkpoint(folder, pytest.fail) == {"env_steps": 2}
 
 
 def test_without_a_checkpoint_there_is_nothing_to_resume(folder: RunFolder) -> None:
     with pytest.raises(UserError, match="has no checkpoint to resume from"):
-        latest_checkpoint(folder)
+        latest_checkpoint(folder, pytest.fail)
 
 
 @pytest.mark.parametrize("file", ["state.pt", "manifest.json"])
 @pytest.mark.parametrize("damage", ["cut", "missing", "empty"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used_without_it(folder: RunFolder, file: str, damage: str) -> None:
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(folder: RunFolder, file: str, damage: str) -> None:
     write_checkpoint(folder, 1, {"env_steps": 1}, keep=2)
     path = write_checkpoint(folder, 2, {"env_steps": 2, "w": torch.arange(1000.0)}, keep=2)
     content = (path / file).read_bytes()
@@ -134,9 +134,25 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used_without_it(fol
         (path / file).unlink()
     else:
         (path / file).write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
-    with pytest.raises(UserError, match=r"step-000000002 is cut short or damaged: delete it, and --resume goes on from the one before"):
-        latest_checkpoint(folder)
-    for part in path.iterdir():
-        part.unlink()
-    path.rmdir()
-    assert latest_checkpoint(folder) == {"env_steps": 1}
+    warnings: list[str] = []
+    assert latest_checkpoint(folder, warnings.append) == {"env_steps": 1}
+    assert "step-000000002 is cut short or damaged" in warnings[0]
+    assert len(warnings) == 1
+
+
+def test_nothing_is_gone_on_from_where_all_checkpoints_are_damaged(folder: RunFolder) -> None:
+    path = write_checkpoint(folder, 1, {"env_steps": 1}, keep=2)
+    (path / "state.pt").write_bytes(b"")
+    warnings: list[str] = []
+    with pytest.raises(UserError, match=r"every checkpoint in .* is cut short or damaged"):
+        latest_checkpoint(folder, warnings.append)
+    assert len(warnings) == 1
+
+
+def test_a_checkpoint_of_another_version_is_refused(folder: RunFolder) -> None:
+    manifest = write_checkpoint(folder, 1, {"env_steps": 1}, keep=2) / "manifest.json"
+    content = json.loads(manifest.read_text())
+    del content["state_format"]
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="was written by another version of atradiff"):
+        latest_checkpoint(folder, pytest.fail)

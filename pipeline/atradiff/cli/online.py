@@ -76,7 +76,7 @@ def run(
     use_one_thread()
     with ApiServer() as server:
         online_run = (
-            OnlineRun.resume(path, env_steps, layout, device())
+            OnlineRun.resume(path, env_steps, layout, device(), lambda text: console.print(f"[yellow]warning[/]: {text}", soft_wrap=True, highlight=False))
             if resume
             else OnlineRun.begin(params, arm.value, seed, path, layout, device())
         )

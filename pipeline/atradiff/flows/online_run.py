@@ -42,13 +42,13 @@ class OnlineRun:
         return cls(params, arm, seed, folder, trainer, list(plan(params.online, params.adaptation.adapt_every)))
 
     @classmethod
-    def resume(cls, path: Path, env_steps: int | None, layout: Layout, device: str) -> OnlineRun:
-        """The run in `path` from its newest checkpoint; `env_steps` changes its budget."""
+    def resume(cls, path: Path, env_steps: int | None, layout: Layout, device: str, warn: Callable[[str], None]) -> OnlineRun:
+        """The run in `path` from its newest checkpoint that is whole; `env_steps` changes its budget, `warn` hears of damaged ones."""
         folder = RunFolder.open(path)
         about, params = folder.about(), folder.params()
         if env_steps is not None:
             params = replace(params, online=replace(params.online, env_steps=env_steps))
-        state = latest_checkpoint(folder)
+        state = latest_checkpoint(folder, warn)
         done = int(state["env_steps"])
         if done >= params.online.env_steps:
             raise UserError(f"{path} has done its {done} env steps: give --env-steps a larger number to go on")
