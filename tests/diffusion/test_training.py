@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import toys
-from atradiff.diffusion.training import Progress, TrainConfig, fit
+from atradiff.diffusion.training import AdamW, Progress, TrainConfig, fit
 
 
 class Slope(nn.Module):
@@ -88,3 +88,18 @@ def test_frozen_parameters_stay(trained_denoisers: list[nn.Module]) -> None:
     before = model["frozen"].weight.clone()  # type: ignore[union-attr,operator]
     fit(model, one, TrainConfig(gradient_steps=3, weight_decay=0.5), toys.generator())
     assert torch.equal(model["frozen"].weight, before)  # type: ignore[arg-type]
+
+
+def test_adamw_is_that_of_torch_bit_for_bit() -> None:
+    generator = torch.Generator().manual_seed(0)
+    ours = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in ((3, 4), (5,))]
+    theirs = [torch.nn.Parameter(p.detach().clone()) for p in ours]
+    optimizer, reference = AdamW(ours, weight_decay=0.1), torch.optim.AdamW(theirs, weight_decay=0.1, fused=True)
+    for step in range(5):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn(a.shape, generator=generator)
+            b.grad = a.grad.clone()
+        reference.param_groups[0]["lr"] = 0.01 * (step + 1)
+        optimizer.step(0.01 * (step + 1))
+        reference.step()
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
