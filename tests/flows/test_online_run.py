@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,3 +90,20 @@ def test_a_run_folder_holds_what_it_should(online_project: Layout, tmp_path: Pat
         "learning-curve.svg",
         "imagined.svg",
     }
+
+
+def test_a_profile_tells_where_the_time_went_and_changes_nothing(online_project: Layout, tmp_path: Path) -> None:
+    plain = ran(online_params(), "agent", tmp_path / "plain", online_project)
+    run = OnlineRun.begin(online_params(), "agent", 0, tmp_path / "run", online_project, "cpu").profiled()
+    folder = carry_out(run)
+    assert without_times(folder) == plain
+    assert run.profile is not None
+    told = run.profile.write(folder)
+    assert folder.profile.read_text() == told
+    assert all(text in told for text in ("collect and update", "evaluate", "pictures, pages", "aten::baddbmm", "Self CPU time total"))
+    events = json.loads(folder.trace.read_text())["traceEvents"]
+    steps = [event for event in events if event.get("name") == "env"]
+    assert 0 < len(steps) <= 60
+    assert {event["name"] for event in events} >= {"update", "aten::bmm"}
+    for name, seconds in run.trainer.seconds.items():
+        assert sum(parts[name] for parts in run.profile.seconds.values()) == pytest.approx(seconds)

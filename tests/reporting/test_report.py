@@ -12,7 +12,7 @@ from atradiff.online.symptoms import Symptom
 from atradiff.reporting.progress import RunProgress
 from atradiff.reporting.report import inline_image, pruned_rows, time_parts, write_report
 from atradiff.reporting.summary import number, summarize
-from atradiff.reporting.tables import evaluations_table, runs_table
+from atradiff.reporting.tables import evaluations_table, profile_table, runs_table
 from atradiff.synthesis.prune import Pruned
 from atradiff.synthesis.synthesizer import Imagined
 from atradiff.trajectory import Trajectory
@@ -77,6 +77,13 @@ def test_parts_of_a_bar_are_all_of_it() -> None:
     assert [part.value for part in pruned_rows([imagined()])] == ["5 rows", "8 rows", "2 rows", "1 rows"]
     assert time_parts(row(0, 1.0))[-1].value == "5.0 s"
     assert pruned_rows([]) == []
+
+
+def test_a_profile_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(width=80).print(profile_table({"warm start": {"update": 1.5, "rest": 0.5}, "pictures": {"rest": 0.25}}))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert lines[0] == ["seconds", "update", "rest", "all"]
+    assert lines[2:] == [["warm", "start", "1.5", "0.5", "2.0"], ["pictures", "-", "0.2", "0.2"], ["all", "1.5", "0.8", "2.2"]]
 
 
 def test_a_report_is_whole_and_escapes_what_it_shows(tmp_path: Path) -> None:

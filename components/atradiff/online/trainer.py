@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from annotated_types import Ge, Le
 from torch import Tensor
+from torch.autograd.profiler import record_function
 from typing_extensions import Doc
 
 from atradiff.agents.actor_critic import ActorCritic
@@ -309,7 +310,8 @@ class Trainer:
     @contextmanager
     def _timed(self, name: str) -> Generator[None]:
         start = time.perf_counter()
-        yield
+        with record_function(name):  # a profile shows by whom operations were called
+            yield
         self.seconds[name] += time.perf_counter() - start
 
     # --- checkpoints ---------------------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ def run(
     run_dir: Annotated[Path | None, typer.Option(help="The run's folder; runs/TASK-ARM-seedN where it is not given.")] = None,
     overrides: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint, with the run's own settings.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Tell where the time went, and record a trace of 200 env steps.")] = False,
 ) -> None:
     """Learn online, as a Prefect flow."""
     from atradiff.errors import UserError
@@ -80,6 +81,7 @@ def run(
             if resume
             else OnlineRun.begin(params, arm.value, seed, path, layout, device())
         )
+        online_run = online_run.profiled() if profile else online_run
         done, steps = online_run.trainer.env_steps, online_run.params.online.env_steps
         console.print(f"[bold]{path.name}[/]: {arm}, seed {online_run.seed}, env steps {done:,} to {steps:,}", highlight=False)
         server.connect()
@@ -87,6 +89,8 @@ def run(
             run_flow(online_run, progress)
     report = online_run.finish()
     console.print(evaluations_table(online_run.folder.metrics()))
+    if online_run.profile is not None:
+        console.print(online_run.profile.write(online_run.folder), soft_wrap=True, highlight=False, markup=False)
     console.print(f"report: {report}", soft_wrap=True, highlight=False)
 
 

@@ -10,6 +10,7 @@ from atradiff.data.simulator import find_maze
 from atradiff.errors import UserError
 from atradiff.flows.assemble import Arm, build_trainer, params_of_arm
 from atradiff.flows.checkpoints import latest_checkpoint, write_checkpoint
+from atradiff.flows.profile import Profile
 from atradiff.flows.run_folder import Metrics, RunFolder, write_whole
 from atradiff.online.symptoms import Symptom, find_symptoms
 from atradiff.online.trainer import Phase, Trainer, plan
@@ -24,7 +25,7 @@ DRAWN = 12
 
 @dataclass(frozen=True)
 class OnlineRun:
-    """A run, new or resumed; `phases` are those still to be done."""
+    """A run, new or resumed; `phases` are those still to be done. With a `profile` it records where its time goes."""
 
     params: Params
     arm: Arm
@@ -32,6 +33,7 @@ class OnlineRun:
     folder: RunFolder
     trainer: Trainer
     phases: list[Phase]
+    profile: Profile | None = None
 
     @classmethod
     def begin(cls, params: Params, arm: Arm, seed: int, path: Path, layout: Layout, device: str) -> OnlineRun:
@@ -59,8 +61,18 @@ class OnlineRun:
         phases = list(plan(params.online, params.adaptation.adapt_every, start=done))
         return cls(params, about["arm"], about["seed"], folder, trainer, phases)
 
+    def profiled(self) -> OnlineRun:
+        """The same run with a profile."""
+        return replace(self, profile=Profile(self.trainer, self.params.online.env_steps))
+
     def do(self, phase: Phase, on_step: Callable[[int], None]) -> Metrics | None:
         """One phase. An evaluation is written down and returned; a checkpoint is written."""
+        if self.profile is None:
+            return self._do(phase, on_step)
+        with self.profile.phase(phase):
+            return self._do(phase, self.profile.listening(on_step))
+
+    def _do(self, phase: Phase, on_step: Callable[[int], None]) -> Metrics | None:
         if phase.kind == "checkpoint":
             write_checkpoint(self.folder, phase.env_steps, self.trainer.state_dict(), self.params.online.keep_checkpoints)
             return None

@@ -81,6 +81,14 @@ class RunFolder:
     def imagined_picture(self) -> Path:
         return self.path / "imagined.svg"
 
+    @property
+    def profile(self) -> Path:
+        return self.path / "profile.txt"
+
+    @property
+    def trace(self) -> Path:
+        return self.path / "trace.json"
+
     def params(self) -> Params:
         """The parameters this run was started with."""
         from atradiff.params.load import load_params

@@ -10,6 +10,9 @@ from rich.table import Table
 
 from atradiff.reporting.summary import Row, number
 
+Seconds = dict[str, dict[str, float]]
+"""Of each phase by name: the seconds of each of its parts."""
+
 
 def evaluations_table(rows: Sequence[Row]) -> Table:
     """Every evaluation of one run."""
@@ -35,6 +38,16 @@ def runs_table(summaries: Sequence[dict[str, Any]]) -> Table:
         at = number(s["first_solved"], missing="never" if s["final_success"] is not None else "-")
         run = (s["run"], s["arm"], str(s["seed"]), number(s["env_steps"]))
         table.add_row(*run, at, number(s["mean_success"], "{:.0%}"), last, number(s["seconds"], "{:,.0f} s"))
+    return table
+
+
+def profile_table(seconds: Seconds) -> Table:
+    """Where a run's seconds went: a line for each phase, a column for each part, and the sums of both."""
+    parts = list(dict.fromkeys(part for own in seconds.values() for part in own))
+    table = _table(["seconds"], [*parts, "all"])
+    sums = {part: sum(own.get(part, 0.0) for own in seconds.values()) for part in parts}
+    for phase, own in {**seconds, "all": sums}.items():
+        table.add_row(phase, *(number(own.get(part, 0.0) or None, "{:,.1f}") for part in parts), f"{sum(own.values()):,.1f}")
     return table
 
 
