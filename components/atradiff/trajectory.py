@@ -7,7 +7,6 @@ from enum import IntEnum
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -105,6 +104,8 @@ def join_task(states: Array, task: Array) -> Array:
     return np.concatenate([states, repeated], axis=-1, dtype=np.float32)
 
 
-def cat_batches(batches: list[TransitionBatch]) -> TransitionBatch:
-    """Concatenate batches along the first axis, in order."""
-    return TransitionBatch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+def unpack_rows(rows: Tensor, observation_dim: int, source: Tensor) -> TransitionBatch:
+    """A batch whose fields are views of rows `[B, 2 D + A + 2]`: observation, action, reward, next observation, discount."""
+    action_dim = rows.shape[1] - 2 * observation_dim - 2
+    observation, action, reward, next_observation, discount = rows.split([observation_dim, action_dim, 1, observation_dim, 1], dim=1)
+    return TransitionBatch(observation, action, reward.squeeze(1), next_observation, discount.squeeze(1), source)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from atradiff.errors import UserError
-from atradiff.trajectory import Array, Source, Trajectory, TransitionBatch
+from atradiff.trajectory import Array, Source, Trajectory, TransitionBatch, unpack_rows
 
 FIELDS = ("observation", "action", "reward", "next_observation", "discount")
 
@@ -54,14 +54,10 @@ class Buffer:
         self.discount = discount
         self.added = 0
         self._open_steps = 0
-        self._data = TransitionBatch(
-            observation=torch.zeros(capacity, observation_dim, device=device),
-            action=torch.zeros(capacity, action_dim, device=device),
-            reward=torch.zeros(capacity, device=device),
-            next_observation=torch.zeros(capacity, observation_dim, device=device),
-            discount=torch.zeros(capacity, device=device),
-            source=torch.full((capacity,), int(source), dtype=torch.uint8, device=device),
-        )
+        self._rows = torch.zeros(capacity, 2 * observation_dim + action_dim + 2, device=device)  # so that one gather draws a batch
+        self.observation_dim = observation_dim
+        self.source = torch.tensor([int(source)], dtype=torch.uint8, device=device)
+        self._data = self._unpack(self._rows)
         self._powers = torch.tensor([discount**k for k in range(n_step + 1)], device=device)
 
     def __len__(self) -> int:
@@ -97,18 +93,25 @@ class Buffer:
         if count > self.capacity:
             raise UserError(f"a trajectory of {count} transitions does not fit a replay of capacity {self.capacity}: enlarge it in replay.*_capacity")
         index = torch.arange(self.added, self.added + count) % self.capacity
-        for field, values in zip(self._data[:-1], columns, strict=True):
-            field[index] = torch.from_numpy(np.ascontiguousarray(values)).to(field)
+        rows = np.concatenate([column.reshape(count, -1) for column in columns], axis=1, dtype=np.float32)
+        self._rows[index] = torch.from_numpy(rows).to(self._rows)
         self.added += count
 
     def sample(self, batch_size: int, generator: torch.Generator) -> TransitionBatch:
         """`batch_size` transitions, uniform with replacement. The generator lives on the CPU."""
+        return self._unpack(self.draw(batch_size, generator))
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """The same as rows, see `unpack_rows`."""
         index = torch.randint(len(self), (batch_size,), generator=generator)
-        return self.at(index)
+        return self._rows.index_select(0, index.to(self._rows.device))
 
     def at(self, index: Tensor) -> TransitionBatch:
-        index = index.to(self._data.reward.device)
-        return TransitionBatch(*(field[index] for field in self._data))
+        """The transitions of the given numbers `[B]`."""
+        return self._unpack(self._rows.index_select(0, index.to(self._rows.device)))
+
+    def _unpack(self, rows: Tensor) -> TransitionBatch:
+        return unpack_rows(rows, self.observation_dim, self.source.expand(len(rows)))
 
     def last(self, count: int) -> TransitionBatch:
         """The `count` transitions added last, oldest first."""

@@ -12,7 +12,7 @@ from typing_extensions import Doc
 
 from atradiff.errors import UserError
 from atradiff.replay.buffer import Buffer
-from atradiff.trajectory import TransitionBatch, cat_batches
+from atradiff.trajectory import TransitionBatch, unpack_rows
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,9 @@ class MixedReplay:
 
     def sample(self, batch_size: int, generator: torch.Generator) -> TransitionBatch:
         """One batch; a source that is still empty leaves its share to the online one (or, before it, to the others)."""
-        counts = self.counts(batch_size, generator)
-        return cat_batches([source.sample(count, generator) for source, count in counts if count > 0])
+        drawn = [(buffer, count) for buffer, count in self.counts(batch_size, generator) if count > 0]
+        rows = torch.cat([buffer.draw(count, generator) for buffer, count in drawn])
+        return unpack_rows(rows, self.online.observation_dim, torch.cat([buffer.source.expand(count) for buffer, count in drawn]))
 
     def counts(self, batch_size: int, generator: torch.Generator) -> list[tuple[Buffer, int]]:
         """How many transitions each source gives to a batch; they add up to `batch_size`."""
