@@ -125,12 +125,16 @@ class ActorCritic(ABC):
         With an `imitation_filter`, only of those that the critics hold for better than the mode (the Q-filter of Nair et al. 2018).
         Imitating imagination is ours.
         """
-        with torch.no_grad():
-            imitate = batch.source != Source.ONLINE
-            if self.config.imitation_filter:
-                imitate &= self.critic(batch.observation, batch.action).mean(0) > self.critic(batch.observation, mode).mean(0)
         distance = ((mode - batch.action) / self.half_range).pow(2).sum(-1)
-        return (distance * imitate).mean()
+        return (distance * self.imitated(mode, batch)).mean()
+
+    @torch.no_grad()
+    def imitated(self, mode: Tensor, batch: TransitionBatch) -> Tensor:
+        """Whose actions are imitated, `[B]`."""
+        imitate = batch.source != Source.ONLINE
+        if self.config.imitation_filter:
+            imitate &= self.critic(batch.observation, batch.action).mean(0) > self.critic(batch.observation, mode).mean(0)
+        return imitate
 
     @torch.no_grad()
     def td_error(self, batch: TransitionBatch, generator: torch.Generator) -> Tensor:

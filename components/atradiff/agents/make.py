@@ -5,13 +5,18 @@ from __future__ import annotations
 import torch
 
 from atradiff.agents.actor_critic import ActorCritic, AgentConfig
+from atradiff.agents.fused import FusedSAC
 from atradiff.agents.sac import SAC
 from atradiff.agents.td3 import TD3
 from atradiff.trajectory import Spec
 
 AGENTS: dict[str, type[ActorCritic]] = {"sac": SAC, "td3": TD3}
+FUSED: dict[type[ActorCritic], type[ActorCritic]] = {SAC: FusedSAC}
 
 
 def make_agent(spec: Spec, config: AgentConfig, generator: torch.Generator, device: torch.device | str = "cpu") -> ActorCritic:
-    """An agent of `config.algorithm` with fresh networks."""
-    return AGENTS[config.algorithm](spec, config, generator, device)
+    """An agent of `config.algorithm` with fresh networks; on a CPU in its fused form, if it has one."""
+    kind = AGENTS[config.algorithm]
+    if torch.device(device).type == "cpu":
+        kind = FUSED.get(kind, kind)
+    return kind(spec, config, generator, device)

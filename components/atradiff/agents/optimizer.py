@@ -30,7 +30,10 @@ class Adam:
 
     def minimize(self, loss: Tensor) -> None:
         """One step down the gradient of `loss`."""
-        gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, self.parameters)])
+        self.step(torch.cat([g.flatten() for g in torch.autograd.grad(loss, self.parameters)]))
+
+    def step(self, gradient: Tensor) -> None:
+        """One step down the gradient `[P]`."""
         self.steps += 1
         torch._fused_adam_(  # pyright: ignore
             [self.flat], [gradient], [self.mean], [self.square], [], [self.steps],

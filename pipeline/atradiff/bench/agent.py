@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from atradiff.agents.actor_critic import AgentConfig
-from atradiff.agents.sac import SAC
+from atradiff.agents.make import make_agent
 from atradiff.bench import peers
 from atradiff.bench.machine import Machine
 from atradiff.bench.measure import OURS, Bench, Contender, Contest, Row
@@ -53,7 +53,7 @@ def rlpd_block(bench: Bench, config: AgentConfig = ENSEMBLE, stored: int = STORE
 
 def _ours(config: AgentConfig, updates: int, stored: int, device: str) -> peers.Run:
     generator = torch.Generator().manual_seed(0)
-    agent = SAC(HALF_CHEETAH, config, generator, device)
+    agent = make_agent(HALF_CHEETAH, config, generator, device)
     buffer = filled_buffer(HALF_CHEETAH, config, stored, device)
 
     def run(calls: int) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from atradiff.agents.actor_critic import AgentConfig
 from atradiff.agents.evaluate import Evaluator
-from atradiff.agents.sac import SAC
+from atradiff.agents.make import make_agent
 from atradiff.bench import peers
 from atradiff.bench.agent import PLAIN, update_floor
 from atradiff.bench.measure import OURS, Bench, Contender, Contest, Row
@@ -40,7 +40,7 @@ def online_step(bench: Bench, config: AgentConfig = PLAIN) -> list[Row]:
 
 def _ours(config: AgentConfig, device: str) -> Contender:
     environment = TaskEnvironment(ENVIRONMENT)
-    agent = SAC(environment.spec, config, torch.Generator().manual_seed(0), device)
+    agent = make_agent(environment.spec, config, torch.Generator().manual_seed(0), device)
     dims = environment.spec.observation_dim, environment.spec.action_dim
     replay = MixedReplay(
         ReplayConfig(synthetic_ratio=0.0, n_step=1),

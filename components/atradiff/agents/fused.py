@@ -1,0 +1,183 @@
+"""SAC's update with its gradients written out: the numbers of `SAC`, bit for bit on a CPU, in half of the time.
+
+Networks of this size cost less than asking for them: autograd's graph, and new memory for every operation, take as long as the
+arithmetic. So both ways through a network are plain calls into memory that is kept, and the gradients go straight to where Adam reads
+them. `SAC` is the text to read; a test holds this one to it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from atradiff.agents.actor_critic import AgentConfig
+from atradiff.agents.networks import LAYER_NORM_EPSILON, LOG_STD_RANGE, EnsembleMLP
+from atradiff.agents.sac import SAC
+from atradiff.trajectory import Spec, TransitionBatch
+
+
+class Pass:
+    """The way through an `EnsembleMLP` and back, for batches of one size or a few."""
+
+    def __init__(self, net: EnsembleMLP, members: int | None = None) -> None:
+        self._layer_norm = net.layer_norm
+        self._weights, self._biases = ([p.detach() for p in parameters] for parameters in (net.weights, net.biases))
+        self._transposed = [weight.mT for weight in self._weights]
+        self._members = members or len(self._weights[0])
+        self._rooms: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+        self._outputs: list[Tensor] = []
+        self._gradients: list[Tensor] = []
+        self._inputs: list[Tensor] = []
+        self._norms: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, x: Tensor, members: Tensor | None = None) -> Tensor:
+        """`[B, in]` to `[E, B, out]`, of all networks or of those with the given numbers; overwritten by the next batch of that size."""
+        weights, biases = self._weights, self._biases
+        if members is not None:
+            weights, biases = ([p.index_select(0, members) for p in parameters] for parameters in (weights, biases))
+        if len(x) not in self._rooms:
+            self._rooms[len(x)] = self._room(len(x))
+        self._outputs, self._gradients = self._rooms[len(x)]
+        hidden = x.expand(self._members, *x.shape)
+        self._inputs, self._norms = [hidden], []
+        for weight, bias, output in zip(weights[:-1], biases[:-1], self._outputs, strict=False):
+            hidden = torch.baddbmm(bias, hidden, weight, out=output)
+            if self._layer_norm:
+                hidden, mean, scale = torch.native_layer_norm(output, output.shape[-1:], None, None, LAYER_NORM_EPSILON)
+                self._norms.append((mean, scale))
+            self._inputs.append(hidden.relu_())
+        return torch.baddbmm(biases[-1], hidden, weights[-1], out=self._outputs[-1])
+
+    def backward(self, gradient: Tensor, of_weights: list[Tensor], of_biases: list[Tensor]) -> None:
+        """From the gradient of the outputs `[E, B, out]` to those of weights and biases, into the tensors given."""
+        for k in reversed(range(len(self._weights))):
+            torch.bmm(self._inputs[k].mT, gradient, out=of_weights[k])
+            torch.sum(gradient, 1, keepdim=True, out=of_biases[k])
+            if k > 0:
+                gradient = self._through(k, gradient)
+
+    def backward_to_input(self, gradient: Tensor) -> Tensor:
+        """From the gradient of the outputs `[E, B, out]` to that of the input `[B, in]`."""
+        for k in reversed(range(1, len(self._weights))):
+            gradient = self._through(k, gradient)
+        return torch.bmm(gradient, self._transposed[0], out=self._gradients[0]).sum(0)
+
+    def _through(self, k: int, gradient: Tensor) -> Tensor:
+        """From the gradient of layer k's output to that of the output of the layer before it."""
+        gradient = torch.bmm(gradient, self._transposed[k], out=self._gradients[k])
+        torch.ops.aten.threshold_backward.grad_input(gradient, self._inputs[k], 0, grad_input=gradient)
+        if self._layer_norm:
+            linear, (mean, scale) = self._outputs[k - 1], self._norms[k - 1]
+            gradient = torch.ops.aten.native_layer_norm_backward(
+                gradient, linear, linear.shape[-1:], mean, scale, None, None, [True, False, False]
+            )[0]
+        return gradient
+
+    def _room(self, size: int) -> tuple[list[Tensor], list[Tensor]]:
+        """For the outputs of the layers and the gradients of their inputs."""
+        outputs, gradients = ([w.new_empty(self._members, size, w.shape[side]) for w in self._weights] for side in (2, 1))
+        return outputs, gradients
+
+
+class FusedSAC(SAC):
+    """`SAC` whose `update` needs no autograd."""
+
+    def __init__(self, spec: Spec, config: AgentConfig, generator: torch.Generator, device: torch.device | str = "cpu") -> None:
+        super().__init__(spec, config, generator, device)
+        self._critic_gradient, *self._of_critic = flat_gradient(self.critic.net)
+        self._actor_gradient, *self._of_actor = flat_gradient(self.actor.net)
+        self._critic_pass, self._actor_pass = Pass(self.critic.net), Pass(self.actor.net)
+        self._target_pass = Pass(self.target_critic.net, min(config.num_min_critics, config.num_critics))
+        self._share = torch.ones((), device=self.device) / config.batch_size  # of a transition in a mean
+        self._of_value = (-self._share / config.num_critics).expand(config.num_critics, config.batch_size, 1).clone()
+        self._of_error = 2 / torch.full((), config.num_critics * config.batch_size, device=self.device)
+
+    @torch.no_grad()
+    def update(self, batch: TransitionBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """As `ActorCritic.update`; what does not change from one critic update to the next is done for all of them at once."""
+        config, parts = self.config, len(batch.reward) // self.config.batch_size
+        next_input, added, members = self._next_input(batch, parts, generator)
+        dealt = (torch.cat([batch.observation, batch.action], -1), next_input, batch.reward, batch.discount)
+        dealt = [field.unflatten(0, (-1, parts)).unbind(1) for field in dealt]
+        error = values = next_input
+        for k, (x, next_x, reward, discount) in enumerate(zip(*dealt, strict=True)):
+            value = self._target_pass.forward(next_x, members[k]).amin(0)
+            if added is not None:
+                value += added[k]
+            target = reward + discount * value[:, 0]
+            values = self._critic_pass.forward(x)
+            error = values - target[:, None]
+            self._critic_pass.backward(error * self._of_error, *self._of_critic)
+            self.critic_optimizer.step(self._critic_gradient)
+            self._flat_target.lerp_(self.critic_optimizer.flat, config.tau)
+        self.gradient_steps += parts
+        logs = {"critic/loss": error.pow(2).mean(), "critic/value": values.mean()}
+        return {**logs, **self.learn_actor(TransitionBatch(*(field[parts - 1 :: parts] for field in batch)), generator)}
+
+    def _next_input(
+        self, batch: TransitionBatch, parts: int, generator: torch.Generator
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None, list[Tensor | None]]:
+        """What `ActorCritic.targets` asks the target critics about: their input `[N, D + A]` and, for each part, what is added to their
+        value `[B, 1]`, if anything, and which critics are asked, if not all; drawn in the order of the parts."""
+        config = self.config
+        noise: list[Tensor] = []
+        members: list[Tensor | None] = []
+        for _ in range(parts):
+            noise.append(self._noise(config.batch_size, generator))
+            every = config.num_min_critics == config.num_critics
+            drawn = None if every else torch.randperm(config.num_critics, generator=generator)[: config.num_min_critics].to(self.device)
+            members.append(drawn)
+        mean, raw = self._actor_pass.forward(batch.next_observation)[0].chunk(2, dim=-1)
+        dealt = torch.stack(noise, dim=1).flatten(0, 1)
+        if not config.backup_entropy:
+            action, added = self.actor.squash(torch.addcmul(mean, raw.clamp(*LOG_STD_RANGE).exp(), dealt)), None
+        else:
+            action, log_density = self.actor.sample(mean, raw.clamp(*LOG_STD_RANGE), dealt)
+            added = (-self.log_temperature.exp() * log_density).view(-1, parts, 1).unbind(1)
+        return torch.cat([batch.next_observation, action], -1), added, members
+
+    @torch.no_grad()
+    def learn_actor(self, batch: TransitionBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """As `SAC.learn_actor`: the second half is the derivative of the first, line by line from its end."""
+        half, temperature = self.actor.half_range, self.log_temperature.exp()
+        mean, raw = self._actor_pass.forward(batch.observation)[0].chunk(2, dim=-1)
+        log_std = raw.clamp(*LOG_STD_RANGE)
+        std, noise = log_std.exp(), self._noise(len(mean), generator)
+        before = torch.addcmul(mean, std, noise)
+        folded, tanh = -2 * before, torch.tanh(before)
+        action = torch.addcmul(self.actor.centre, half, tanh)
+        log_density = -0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi)
+        log_density = (log_density - 2 * (math.log(2) - before - functional.softplus(folded))).sum(-1)
+        value = self._critic_pass.forward(torch.cat([batch.observation, action], -1))[..., 0].mean(0)
+        loss = (temperature * log_density - value).mean()
+
+        of_density = temperature * self._share
+        twice = 2 * of_density
+        of_action = self._critic_pass.backward_to_input(self._of_value)[:, self.spec.observation_dim :]
+        of_before = torch.ops.aten.tanh_backward(of_action * half, tanh)
+        of_before -= 2 * torch.ops.aten.softplus_backward(twice.expand_as(folded), folded, 1, 20)
+        of_before += twice
+        of_raw = (of_before * noise).mul_(std).sub_(of_density).mul_(raw == log_std)
+        of_mean = of_before
+        if self.config.imitation_weight > 0:
+            tanh = torch.tanh(mean)
+            mode = torch.addcmul(self.actor.centre, half, tanh)
+            distance, imitated = (mode - batch.action) / half, self.imitated(mode, batch)
+            loss = loss + self.config.imitation_weight * (distance.pow(2).sum(-1) * imitated).mean()
+            of_distance = (self.config.imitation_weight * self._share * imitated)[:, None] * (2 * distance)
+            of_mean = torch.ops.aten.tanh_backward(of_distance / half * half, tanh) + of_mean
+        self._actor_pass.backward(torch.cat([of_mean, of_raw], -1)[None], *self._of_actor)
+        self.actor_optimizer.step(self._actor_gradient)
+        self.temperature_optimizer.step(temperature * (-log_density - self.target_entropy).mean())
+        return {"actor/loss": loss, "actor/entropy": -log_density.mean(), "temperature": self.log_temperature.detach().exp()}
+
+
+def flat_gradient(net: EnsembleMLP) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Room for the gradient `[P]` as `flatten_parameters` lays parameters out, and its parts: of weights and of biases."""
+    parameters = list(net.parameters())
+    flat = torch.cat([torch.zeros_like(p).flatten() for p in parameters])
+    parts = [part.view_as(p) for part, p in zip(flat.split([p.numel() for p in parameters]), parameters, strict=True)]
+    return flat, parts[: len(net.weights)], parts[len(net.weights) :]
