@@ -156,12 +156,13 @@ def test_the_goal_arm_succeeds_where_offline_episodes_did(project: Layout, param
     arm = loaded(project, replace(params, synthesis=replace(params.synthesis, reward="goal"))).reward_arm
     assert arm is not None
     for trajectory in (t for t in kept.trajectories() if t.terminated):
-        rewards, ended = arm(trajectory.states[:-1], trajectory.actions, trajectory.states[1:], trajectory.task)
+        window = trajectory.states[:-1], trajectory.actions, trajectory.states[1:], trajectory.task
+        (rewards,), (ended,) = arm(*(part[None] for part in window))
         assert (rewards[-1], ended[-1]) == (1.0, True)
         assert set(rewards.tolist()) <= {0.0, 1.0}
     states, task = np.zeros((2, 4), np.float32), np.zeros(2, np.float32)
     states[:, 1] = arrival_radius(kept, (0, 1)) + np.float32([-0.01, 0.01])
-    assert arm(states, states[:, :2], states, task)[1].tolist() == [True, False]
+    assert arm(states[None], states[None, :, :2], states[None], task[None])[1].tolist() == [[True, False]]
 
 
 def test_the_goal_arm_needs_goals_rewards_and_successes(project: Layout, params: Params, tmp_path: Path) -> None:

@@ -222,8 +222,8 @@ class Beyond:
     def __call__(self, states: Array, tasks: Array) -> tuple[Array, BoolArray]:
         return tasks + np.float32([0.5, 0]), np.zeros(len(tasks), dtype=bool)
 
-    def reached(self, states: Array, aim: Array) -> BoolArray:
-        return np.linalg.norm(states - aim, axis=1) <= self.radius
+    def reached(self, states: Array, aims: Array) -> BoolArray:
+        return np.linalg.norm(states - aims[:, None], axis=-1) <= self.radius
 
 
 @pytest.mark.parametrize("arm", [None, GOAL_ARM])
@@ -383,10 +383,11 @@ def test_only_the_oracle_arm_asks_the_environment(
 def test_the_arms_answer_is_what_is_stored(normalizer: Normalizer) -> None:
     """Rewards and the end come from the arm; behind the arm's first end everything is cut."""
 
-    def arm(states: Array, actions: Array, next_states: Array, task: Array) -> tuple[Array, np.ndarray]:
-        assert np.allclose(next_states[:-1], states[1:])
-        assert np.allclose(states[0] + np.float32(toys.STEP) * actions[0], next_states[0], atol=1e-5)
-        return np.arange(len(states), dtype=np.float32) / 10, np.arange(len(states)) == 2
+    def arm(states: Array, actions: Array, next_states: Array, tasks: Array) -> tuple[Array, np.ndarray]:
+        assert np.allclose(next_states[:, :-1], states[:, 1:])
+        assert np.allclose(states[:, 0] + np.float32(toys.STEP) * actions[:, 0], next_states[:, 0], atol=1e-5)
+        step = np.tile(np.arange(states.shape[1]), (len(tasks), 1))
+        return (step / 10).astype(np.float32), step == 2
 
     for imagined in make(normalizer, KEEP_ALL, (24,), arm)(STATES[1:3], TASKS[1:3], toys.generator()):
         assert len(imagined.trajectory) == 3
@@ -404,7 +405,7 @@ def test_goal_rewards_by_hand() -> None:
     """On the edge is within; other state entries do not count, and neither do the states that the steps come from."""
     arm = goal_rewards((2, 0), 0.5, 0.0, -1.0)
     reached = np.float32([[1, 9, 2], [1, 9, 2.5], [1.5, 9, 2], [1.4, 9, 2.4], [2, 9, 1], [9, 9, 9]])
-    rewards, ended = arm(reached[::-1], reached, reached, np.float32([2, 1]))
+    (rewards,), (ended,) = arm(reached[None, ::-1], reached[None], reached[None], np.float32([[2, 1]]))
     assert ended.tolist() == [True, True, True, False, False, False]
     assert rewards.tolist() == [0, 0, 0, -1, -1, -1]
     assert rewards.dtype == np.float32
@@ -412,7 +413,8 @@ def test_goal_rewards_by_hand() -> None:
 
 def test_goal_rewards_are_the_environments_own(normalizer: Normalizer, reach: TaskEnvironment) -> None:
     states = np.random.default_rng(0).uniform(-0.3, 0.3, (500, 2)).astype(np.float32)
-    (rewards, ended), (true, truly) = (arm(states, states, states, TASKS[4]) for arm in (GOAL_ARM, oracle_rewards(Oracle(reach))))
+    windows = states.reshape(5, 100, 2)
+    (rewards, ended), (true, truly) = (arm(windows, windows, windows, TASKS[[4] * 5]) for arm in (GOAL_ARM, oracle_rewards(Oracle(reach))))
     assert np.array_equal(rewards, true)
     assert np.array_equal(ended, truly)
     assert 0 < ended.sum() < 500

@@ -199,12 +199,13 @@ def test_goals_are_the_state_entries_that_are_named() -> None:
     start = np.float32([[123, 456, U[0, 1], U[0, 0]]])
     assert hidden.steps(start, U[-1:])[0] == 18
     assert np.allclose(hidden(start, U[-1:])[0], U[5])
-    assert hidden.reached(start, U[0]).tolist() == [True]
+    assert hidden.reached(start[None], U[:1]).tolist() == [[True]]
 
 
 def test_reached_is_within_the_radius() -> None:
     waypoints = waypoints_of(data_of(line(0, 1)), 1, radius=0.5)
-    assert waypoints.reached(np.float32([(1, 0), (1.5, 0), (1, 0.51), (0.7, 0.3), (0, 0)]), np.float32([1, 0])).tolist() == [True, True, False, True, False]
+    states, aims = np.float32([[(1, 0), (1.5, 0), (1, 0.51)], [(0.7, 0.3), (0, 0), (0.4, 0)]]), np.float32([(1, 0), (0, 0)])
+    assert waypoints.reached(states, aims).tolist() == [[True, True, False], [False, True, True]]
 
 
 @given(arrays.arrays(np.float32, st.tuples(st.integers(1, 40), st.just(2)), elements=st.integers(-5, 5)), st.integers(1, 40))

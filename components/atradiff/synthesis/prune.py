@@ -92,13 +92,14 @@ def _without_loops(states: Array, needed: BoolArray, epsilon: float, minimum: in
         return np.arange(last + 1)
     longest = np.linalg.norm(np.diff(states, axis=0), axis=1).max()
     blocked = np.append(np.flatnonzero(needed), last)  # a jump may land on these rows, but not pass them
+    limit = blocked[np.searchsorted(blocked, np.arange(last + 1))]
+    may_jump = ((far != 0) & (limit - np.arange(last + 1) >= minimum)).tolist()
     kept = [0]
     row = 1
     while row <= last:
-        limit = blocked[np.searchsorted(blocked, row)]
-        if limit - row >= minimum and far[row]:
+        if may_jump[row]:
             near = np.asarray(tree.query_ball_point(states[row], epsilon))
-            near = near[(near >= row + minimum) & (near <= limit)]
+            near = near[(near >= row + minimum) & (near <= limit[row])]
             near = near[np.linalg.norm(states[near] - states[kept[-1]], axis=1) <= longest]
             if len(near):
                 row = int(near.max())

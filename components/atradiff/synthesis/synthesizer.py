@@ -23,7 +23,7 @@ from atradiff.trajectory import Array, BoolArray, IntArray, Trajectory
 
 Outcome = tuple[Array, BoolArray]
 RewardArm = Callable[[Array, Array, Array, Array], Outcome]
-"""(states `[T, O]`, actions `[T, A]`, next states `[T, O]`, task `[K]`) to rewards `[T]` and terminations `[T]`."""
+"""(states `[B, T, O]`, actions `[B, T, A]`, next states `[B, T, O]`, tasks `[B, K]`) to rewards `[B, T]` and terminations `[B, T]`."""
 
 
 @dataclass(frozen=True)
@@ -49,32 +49,17 @@ class SynthesisConfig:
 
 
 class Window(NamedTuple):
-    """One sample of the denoiser of `horizon` rows in the units of the task, T transitions of it: states `[T + 1, O]`, the same normalised
-    `[T + 1, O]`, actions `[T, A]`, rewards `[T]`, whether a transition ended the task `[T]`, and whether the window stops after it `[T]`: at
-    a waypoint, or where the denoiser believes in an end that the reward arm denies."""
+    """What is used of one sample of the denoiser of `horizon` rows, in the units of the task, T transitions: states `[T + 1, O]`, the same
+    normalised `[T + 1, O]`, actions `[T, A]`, rewards `[T]`; whether the last of them ended the task, and whether the window stops there
+    before its horizon: then, at a waypoint, or where the denoiser believes in an end that the reward arm denies."""
 
     horizon: int
     states: Array
     normalised: Array
     actions: Array
     rewards: Array
-    ended: BoolArray
-    stops: BoolArray
-
-    def cut(self) -> Window:
-        """The rows up to and with the first stop; what the denoiser wrote behind it is not part of the trajectory."""
-        if not self.stops.any():
-            return self
-        end = int(self.stops.argmax()) + 1
-        return Window(
-            self.horizon,
-            self.states[: end + 1],
-            self.normalised[: end + 1],
-            self.actions[:end],
-            self.rewards[:end],
-            self.ended[:end],
-            self.stops[:end],
-        )
+    ended: bool
+    stopped: bool
 
 
 class Imagined(NamedTuple):
@@ -124,14 +109,15 @@ class Synthesizer:
         if self.adapted:
             original = (torch.rand(len(states), generator=generator) < self.config.original_share).numpy()
         chains: list[list[Window]] = [[] for _ in states]
-        lengths = np.zeros(len(states))
+        lengths, steps = np.zeros(len(states)), np.zeros(len(states), np.int64)
         going, here = np.arange(len(states)), states
         for _ in range(self.config.maximum_windows):
             aims, final = self._aims(here, tasks[going])
             remaining = self.estimate_lengths(here, aims)
-            lengths[going] = [_steps(chains[i]) + n for i, n in zip(going, remaining, strict=True)]
+            lengths[going] = steps[going].astype(np.float32) + remaining
             self._extend(chains, going, here, aims, tasks[going], remaining, original[going], generator)
-            on = np.asarray([_goes_on(chains[i], f, n, self.longest) for i, f, n in zip(going, final, remaining, strict=True)])
+            steps[going] += [len(chains[i][-1].actions) for i in going]
+            on = np.asarray([self._goes_on(chains[i][-1], steps[i], f, n) for i, f, n in zip(going, final, remaining, strict=True)])
             if not on.any():
                 break
             going, here = going[on], np.stack([chains[i][-1].states[-1] for i in going[on]])
@@ -180,27 +166,45 @@ class Synthesizer:
         rows = denoiser.sample(states, aims, self.config.sampler, generator)
         window_states, actions, outcomes = normalizer.split(rows)
         window_states[:, 0] = states  # exactly, not but for rounding
-        windows: list[Window] = []
-        for i, task in enumerate(tasks):
-            rewards, ended = normalizer.outcomes(outcomes[i])
-            stops, passing = ended, not np.array_equal(aims[i], task)
-            if self.reward_arm is not None:
-                rewards, ended = self.reward_arm(window_states[i, :-1], actions[i, :-1], window_states[i, 1:], task)
-            elif passing:  # to arrive at a waypoint is no success
-                rewards, ended = np.full_like(rewards, normalizer.spec.reward_minimum), np.zeros_like(ended)
-            if passing and self.waypoints is not None:
-                stops = stops | self.waypoints.reached(window_states[i, 1:], aims[i])
-            normalised = rows[i, :, : normalizer.spec.state_dim]
-            window = Window(denoiser.horizon, window_states[i], normalised, actions[i, :-1], rewards, ended, stops | ended)
-            windows.append(window.cut())
-        return windows
+        actions, next_states = actions[:, :-1], window_states[:, 1:]
+        rewards, believed = normalizer.outcomes(outcomes)
+        passing = (aims != tasks).any(-1, keepdims=True)
+        if self.reward_arm is not None:
+            rewards, ended = self.reward_arm(window_states[:, :-1], actions, next_states, tasks)
+        else:  # to arrive at a waypoint is no success
+            rewards, ended = np.where(passing, np.float32(normalizer.spec.reward_minimum), rewards), believed & ~passing
+        stops = believed | ended
+        if self.waypoints is not None:
+            stops |= passing & self.waypoints.reached(next_states, aims)
+        normalised = rows[..., : normalizer.spec.state_dim]
+        stopped = np.asarray(stops.any(-1))
+        used = np.where(stopped, stops.argmax(-1) + 1, stops.shape[1])  # what the denoiser wrote behind a stop is not part of the trajectory
+        return [
+            Window(
+                denoiser.horizon,
+                window_states[i, : t + 1],
+                normalised[i, : t + 1],
+                actions[i, :t],
+                rewards[i, :t],
+                ended=bool(ended[i, t - 1]),
+                stopped=bool(stopped[i]),
+            )
+            for i, t in enumerate(used)
+        ]
+
+    def _goes_on(self, window: Window, steps: int, final: bool, remaining: float) -> bool:
+        """Whether a chain of so many steps goes on behind its last window: the task has not ended, and there is more to come and room for it."""
+        if window.ended or (self.longest is not None and steps >= self.longest):
+            return False
+        return not final or window.stopped or remaining > len(window.actions)
 
     def _finish(self, chain: list[Window], task: Array, length: float) -> Imagined:
         """Join the windows of a chain and prune them as one."""
         states = np.concatenate([chain[0].states[:1], *(window.states[1:] for window in chain)])
         normalised = np.concatenate([chain[0].normalised[:1], *(window.normalised[1:] for window in chain)])
         actions, rewards = np.concatenate([w.actions for w in chain]), np.concatenate([w.rewards for w in chain])
-        ended = np.concatenate([w.ended for w in chain])
+        ended = np.zeros(len(actions), dtype=bool)
+        ended[-1] = chain[-1].ended  # the others went on
         rewarded = rewards > self.estimator.normalizer.spec.reward_minimum
         pruned = prune(normalised, rewarded, ended, round(length), self.epsilon, self.config.prune).capped(self.longest)
         generated = 1 + sum(window.horizon - 1 for window in chain)
@@ -213,24 +217,12 @@ class Synthesizer:
         return Imagined(trajectory, tuple(window.horizon for window in chain), length, pruned, generated)
 
 
-def _steps(chain: list[Window]) -> int:
-    return sum(len(window.actions) for window in chain)
-
-
-def _goes_on(chain: list[Window], final: bool, remaining: float, longest: int | None) -> bool:
-    """Whether a chain goes on behind its last window: the task has not ended, and there is more to come and room for it."""
-    window = chain[-1]
-    if window.ended.any() or (longest is not None and _steps(chain) >= longest):
-        return False
-    return not final or bool(window.stops.any()) or remaining > len(window.actions)
-
-
 def goal_rewards(goal: Sequence[int], radius: float, success: float, otherwise: float) -> RewardArm:
     """The reward arm that takes a goal `[K]` for reached where the next state's entries `goal` are within the radius of it."""
 
-    def label(states: Array, actions: Array, next_states: Array, task: Array) -> Outcome:
+    def label(states: Array, actions: Array, next_states: Array, tasks: Array) -> Outcome:
         del states, actions
-        reached = goal_distance(next_states, task, goal) <= radius
+        reached = goal_distance(next_states, tasks[:, None], goal) <= radius
         return np.where(reached, success, otherwise).astype(np.float32), reached
 
     return label
@@ -238,9 +230,19 @@ def goal_rewards(goal: Sequence[int], radius: float, success: float, otherwise: 
 
 def learned_rewards(model: RewardModel) -> RewardArm:
     """The reward arm that asks the fitted model."""
-    return model.predict
+    return _window_by_window(model.predict)
 
 
 def oracle_rewards(oracle: Callable[[Array, Array], Outcome]) -> RewardArm:
     """The reward arm that asks the environment's own reward function about next states `[T, O]` and the task `[K]`."""
-    return lambda states, actions, next_states, task: oracle(next_states, task)
+    return _window_by_window(lambda states, actions, next_states, task: oracle(next_states, task))
+
+
+def _window_by_window(label: RewardArm) -> RewardArm:
+    """The arm that asks `label` about each window alone."""
+
+    def labels(*windows: Array) -> Outcome:
+        rewards, ended = zip(*map(label, *windows), strict=True)
+        return np.stack(rewards), np.stack(ended)
+
+    return labels

@@ -51,6 +51,7 @@ class Waypoints:
         links = _mean_steps(data, self._nearest(achieved), len(self.landmarks))
         self._steps, before = dijkstra(links.T, return_predecessors=True)
         self._steps, self._following = self._steps.T, before.T  # from row to column, and the landmark to go to first
+        self._aims: dict[tuple[int, int], int] = {}
 
     def __call__(self, states: Array, tasks: Array) -> tuple[Array, BoolArray]:
         """The goals `[B, K]` to aim at from `states [B, O]` under `tasks [B, K]`, and which of them `[B]` are the tasks' own: those
@@ -61,9 +62,9 @@ class Waypoints:
                 aims[i], final[i] = self.landmarks[self._farthest_within_reach(start, end)], False
         return aims, final
 
-    def reached(self, states: Array, aim: Array) -> BoolArray:
-        """Which of the states `[T, O]` are within the radius of a goal `[K]`."""
-        return goal_distance(states, aim, self.goal) <= self.radius
+    def reached(self, states: Array, aims: Array) -> BoolArray:
+        """Which of the states `[B, T, O]` are within the radius of the goal `[B, K]` of their row, `[B, T]`."""
+        return goal_distance(states, aims[:, None], self.goal) <= self.radius
 
     def steps(self, states: Array, tasks: Array) -> Array:
         """Steps `[B]` of the shortest way over the landmarks; infinite where there is none."""
@@ -72,19 +73,22 @@ class Waypoints:
     def _ends_of_ways(self, states: Array, tasks: Array) -> Iterator[tuple[int, int]]:
         """The landmarks at which the way from each state to its goal begins, one of the nearest, and ends, one within the radius."""
         near = np.asarray(self._tree.query(states[:, self.goal], k=NEAREST)[1])
-        for starts, task in zip(near, tasks, strict=True):
+        within = self._tree.query_ball_point(tasks, self.radius, return_sorted=False)
+        for starts, task, arrived in zip(near, tasks, within, strict=True):
             starts = starts[starts < len(self.landmarks)]
-            ends = np.asarray(self._tree.query_ball_point(task, self.radius) or self._nearest(task[None]))
+            ends = np.asarray(arrived or self._nearest(task[None]))
             steps = self._steps[starts[:, None], ends]
             first = int(np.isfinite(steps).any(1).argmax())  # the nearest from which there is a way
             yield int(starts[first]), int(ends[steps[first].argmin()])
 
     def _farthest_within_reach(self, start: int, end: int) -> int:
         """Or the very next where even that is out of reach; the end itself only then."""
-        here = int(self._following[start, end])
-        while here != end and self._steps[start, end] - self._steps[self._following[here, end], end] <= self.reach:
-            here = int(self._following[here, end])
-        return here
+        if (start, end) not in self._aims:
+            here = int(self._following[start, end])
+            while here != end and self._steps[start, end] - self._steps[self._following[here, end], end] <= self.reach:
+                here = int(self._following[here, end])
+            self._aims[start, end] = here
+        return self._aims[start, end]
 
     def _nearest(self, goals: Array) -> IntArray:
         """The landmark `[N]` nearest to each goal `[N, K]`."""
