@@ -136,6 +136,37 @@ def test_target_takes_the_minimum_over_a_random_subset() -> None:
     assert len(seen) == 6
 
 
+def test_the_actor_climbs_the_least_or_the_first_critic() -> None:
+    transitions = batch()
+    for value in ("min", "first"):
+        sac = agent(replace(CONFIG, actor_value=value))
+        action, log_density = drawn(sac, transitions.observation, seed=7)
+        values = sac.critic(transitions.observation, action)
+        climbed = values.amin(0) if value == "min" else values[0]
+        loss, _ = sac.actor_loss(transitions, toys.generator(7))
+        assert torch.allclose(loss, (0.3 * log_density - climbed).mean(), atol=1e-5)
+
+
+@torch.no_grad()
+def test_dropout_is_on_in_all_losses_and_off_in_what_is_measured() -> None:
+    """DroQ: critics, their targets and what the actor climbs are each drawn anew; the error of transitions looks at whole critics."""
+    sac, transitions = agent(replace(CONFIG, dropout=0.5, backup_entropy=False)), batch()
+    random = toys.generator(7)
+    action = sac.actor.act(transitions.next_observation, torch.randn(BATCH, 2, generator=random))
+    value = sac.target_critic(transitions.next_observation, action, generator=random).amin(0)
+    targets = sac.targets(transitions, toys.generator(7))
+    assert torch.equal(targets, transitions.reward + transitions.discount * value)
+    random = toys.generator(7)
+    values = sac.critic(transitions.observation, transitions.action, generator=random)
+    loss, _ = sac.critic_loss(transitions, toys.generator(7))
+    assert torch.equal(loss, (values - sac.targets(transitions, random)).pow(2).mean())
+    climbed = sac.critic(transitions.observation, action, generator=toys.generator(3)).mean(0)
+    assert torch.equal(sac.actor_value(transitions.observation, action, toys.generator(3)), climbed)
+    whole = sac.critic(transitions.observation, transitions.action)
+    assert not torch.allclose(values, whole)
+    assert torch.equal(sac.td_error(transitions, toys.generator(7)), (whole.mean(0) - targets).abs())
+
+
 def test_target_critic_follows_at_tau() -> None:
     sac = agent(replace(CONFIG, tau=0.25))
     before = [p.clone() for p in sac.target_critic.parameters()]
@@ -190,10 +221,11 @@ def test_imitation_filter_leaves_out_what_the_critics_think_worse() -> None:
     assert float((loss - plain).detach()) == pytest.approx(float(expected.detach()), rel=1e-3)
 
 
-def test_everything_is_the_generators() -> None:
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_everything_is_the_generators(dropout: float) -> None:
     """Same seeds, same bits; the global generator is neither used nor moved."""
-    global_state = torch.get_rng_state()
-    first, second, other = agent(), agent(), agent(seed=9)
+    global_state, config = torch.get_rng_state(), replace(CONFIG, dropout=dropout)
+    first, second, other = agent(config), agent(config), agent(config, seed=9)
     for sac in (first, second, other):
         random = toys.generator(3)
         for _ in range(3):

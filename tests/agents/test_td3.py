@@ -68,7 +68,15 @@ def test_targets() -> None:
 def test_actor_loss_is_minus_the_value_of_its_action() -> None:
     td3, transitions = agent(), batch()
     values = [td3.critic(o[None], td3.actor(o[None])).mean().item() for o in transitions.observation]
-    assert td3.actor_loss(transitions).item() == pytest.approx(-np.mean(values), abs=1e-5)
+    assert td3.actor_loss(transitions, toys.generator()).item() == pytest.approx(-np.mean(values), abs=1e-5)
+
+
+@pytest.mark.parametrize("value", ["min", "first"])
+def test_the_actor_climbs_the_least_or_the_first_critic(value: str) -> None:
+    td3, transitions = agent(replace(CONFIG, actor_value=value)), batch()
+    values = td3.critic(transitions.observation, td3.actor(transitions.observation))
+    expected = -(torch.minimum(values[0], values[1]) if value == "min" else values[0]).mean()
+    assert torch.allclose(td3.actor_loss(transitions, toys.generator()), expected, atol=1e-6)
 
 
 def test_imitation_is_the_distance_to_imagined_actions_alone() -> None:
@@ -77,7 +85,8 @@ def test_imitation_is_the_distance_to_imagined_actions_alone() -> None:
     half = torch.tensor([2.0, 0.25])
     distance = ((td3.actor(transitions.observation) - transitions.action) / half).pow(2).sum(-1)
     added = 2.0 * (distance * (transitions.source != 0)).mean().item()
-    assert (imitating.actor_loss(transitions) - td3.actor_loss(transitions)).item() == pytest.approx(added, rel=1e-4)
+    difference = imitating.actor_loss(transitions, toys.generator()) - td3.actor_loss(transitions, toys.generator())
+    assert difference.item() == pytest.approx(added, rel=1e-4)
 
 
 def test_actions_keep_within_the_range() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 from typing_extensions import Doc
 
@@ -22,12 +22,14 @@ from atradiff.trajectory import Array, Source, Spec, TransitionBatch
 class AgentConfig:
     """The agent: its networks and how they learn."""
 
-    algorithm: Annotated[Literal["sac", "td3"], Doc("sac (REDQ and RLPD are settings of it) or td3.")] = "sac"
+    algorithm: Annotated[Literal["sac", "td3"], Doc("sac or td3; REDQ, RLPD and DroQ are settings of sac, see `atradiff algorithms`.")] = "sac"
     width: Annotated[int, Ge(1), Doc("Units in a hidden layer of actor and critics.")] = 128
     depth: Annotated[int, Ge(1), Doc("Hidden layers of actor and critics.")] = 2
     num_critics: Annotated[int, Ge(1), Doc("Critics in the ensemble.")] = 2
     num_min_critics: Annotated[int, Ge(1), Doc("Critics drawn for the minimum in each target.")] = 2
     layer_norm: Annotated[bool, Doc("Layer norm in the critics.")] = True
+    dropout: Annotated[float, Ge(0), Lt(1), Doc("Chance that a hidden unit of the critics is dropped while they and the actor learn (DroQ); 0 is off.")] = 0.0
+    actor_value: Annotated[Literal["mean", "min", "first"], Doc("What the actor climbs: the critics' mean, their least, or the first one's value.")] = "mean"
     batch_size: Annotated[int, Ge(1), Doc("Transitions in one gradient step.")] = 128
     utd_ratio: Annotated[int, Ge(1), Doc("Critic updates for each env step; the actor learns once.")] = 4
     discount: Annotated[float, Gt(0), Le(1), Doc("Discount of one env step.")] = 0.99
@@ -60,7 +62,7 @@ class ActorCritic(ABC):
             torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
             self._make_actor(low, high)
             critic = CriticEnsemble(
-                config.num_critics, spec.observation_dim, spec.action_dim, config.width, config.depth, config.layer_norm
+                config.num_critics, spec.observation_dim, spec.action_dim, config.width, config.depth, config.layer_norm, config.dropout
             )
         self.critic = critic.to(self.device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
@@ -103,21 +105,35 @@ class ActorCritic(ABC):
 
     @torch.no_grad()
     def targets(self, batch: TransitionBatch, generator: torch.Generator) -> Tensor:
-        """n-step targets `[B]`: reward + discount * (min over a random subset of target critics, and what `next_action` adds)."""
+        """n-step targets `[B]`: reward + discount * (min over a random subset of target critics, and what `next_action` adds).
+
+        Dropout is on, as in the other losses (Hiraoka et al. 2022, algorithm 2).
+        """
         action, added = self.next_action(batch.next_observation, generator)
         members = None
         if self.config.num_min_critics < self.config.num_critics:
             members = torch.randperm(self.config.num_critics, generator=generator)[: self.config.num_min_critics].to(self.device)
-        value = self.target_critic(batch.next_observation, action, members).amin(0)
+        value = self.target_critic(batch.next_observation, action, members, generator).amin(0)
         if added is not None:
             value = value + added
         return batch.reward + batch.discount * value
 
     def critic_loss(self, batch: TransitionBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean squared error of every critic to the targets."""
-        values = self.critic(batch.observation, batch.action)
+        values = self.critic(batch.observation, batch.action, generator=generator)
         loss = (values - self.targets(batch, generator)).pow(2).mean()
         return loss, {"critic/loss": loss.detach(), "critic/value": values.detach().mean()}
+
+    def actor_value(self, observation: Tensor, action: Tensor, generator: torch.Generator) -> Tensor:
+        """What the actor climbs, `[B]`: the critics' mean (REDQ eq. 2, RLPD, DroQ), their least (SAC) or the first one's (TD3)."""
+        values = self.critic(observation, action, generator=generator)
+        match self.config.actor_value:
+            case "mean":
+                return values.mean(0)
+            case "min":
+                return values.amin(0)
+            case "first":
+                return values[0]
 
     def imitation_loss(self, mode: Tensor, batch: TransitionBatch) -> Tensor:
         """The squared distance, in half action ranges, of the best action `mode [B, A]` from those of imagined (rlpd: offline) transitions.
@@ -138,7 +154,7 @@ class ActorCritic(ABC):
 
     @torch.no_grad()
     def td_error(self, batch: TransitionBatch, generator: torch.Generator) -> Tensor:
-        """|mean Q - target| of each transition, `[B]`."""
+        """|mean Q - target| of each transition, `[B]`; the values are those of whole critics, nothing is dropped out of them."""
         return (self.critic(batch.observation, batch.action).mean(0) - self.targets(batch, generator)).abs()
 
     def _noise(self, count: int, generator: torch.Generator) -> Tensor:

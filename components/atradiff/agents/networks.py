@@ -15,25 +15,51 @@ LAYER_NORM_EPSILON = 1e-5
 
 
 class EnsembleMLP(nn.Module):
-    """E multilayer perceptrons at once: input `[B, in]`, shared by all, to `[E, B, out]`; ReLU, and layer norm before it if asked.
+    """E multilayer perceptrons at once: input `[B, in]`, shared by all, to `[E, B, out]`.
 
-    The layer norm has no learned scale and shift: the linear layers around it have them to spare.
+    A hidden layer is linear, then dropout and layer norm if asked, in this order (Hiraoka et al. 2022, figure 1), then ReLU. The layer
+    norm has no learned scale and shift: the linear layers around it have them to spare.
     """
 
-    def __init__(self, ensemble: int, sizes: list[int], layer_norm: bool) -> None:
+    def __init__(self, ensemble: int, sizes: list[int], layer_norm: bool, dropout: float = 0.0) -> None:
         super().__init__()
         self.layer_norm = layer_norm
+        self.dropout = dropout
         bounds = [1 / math.sqrt(inputs) for inputs in sizes[:-1]]
         shapes = list(zip(sizes[:-1], sizes[1:], bounds, strict=True))
         self.weights = nn.ParameterList(torch.empty(ensemble, i, o).uniform_(-b, b) for i, o, b in shapes)
         self.biases = nn.ParameterList(torch.empty(ensemble, 1, o).uniform_(-b, b) for _, o, b in shapes)
 
-    def forward(self, x: Tensor, members: Tensor | None = None) -> Tensor:
-        """Outputs of all networks, or of the `members` whose numbers are given."""
+    def forward(self, x: Tensor, members: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """Outputs of all networks, or of the `members` whose numbers are given; with a generator hidden units are dropped out."""
         parameters = [*self.weights, *self.biases]
         if members is not None:
             parameters = [p[members] for p in parameters]
-        return _EnsembleMLP.apply(x, self.layer_norm, *parameters)  # pyright: ignore
+        masks = self._draw_masks(len(parameters[0]), x, generator) if generator is not None and self.dropout > 0 else []
+        return _EnsembleMLP.apply(x, self.layer_norm, masks, *parameters)  # pyright: ignore
+
+    def _draw_masks(self, ensemble: int, x: Tensor, generator: torch.Generator) -> list[Tensor]:
+        """For each hidden layer `[E, B, width]`: 0 where a unit is dropped, else 1 / (1 - dropout), which keeps its mean."""
+        widths = [bias.shape[-1] for bias in self.biases[:-1]]
+        sizes = [ensemble * len(x) * width for width in widths]
+        masks = torch.full((sum(sizes),), 1 / (1 - self.dropout), dtype=x.dtype, device=x.device)
+        masks[dropped_units(sum(sizes), self.dropout, generator).to(x.device)] = 0
+        return [mask.view(ensemble, len(x), width) for mask, width in zip(masks.split(sizes), widths, strict=True)]
+
+
+def dropped_units(count: int, chance: float, generator: torch.Generator) -> Tensor:
+    """The numbers of those units among `count` that are dropped, each with the `chance`, ascending.
+
+    The gaps from one to the next are geometric: so no more is drawn than is dropped, which is far less than a number for each unit.
+    """
+    last, found = -1.0, list[Tensor]()
+    while last < count:
+        expected = (count - last) * chance
+        gaps = torch.empty(math.ceil(expected + 6 * math.sqrt(expected)), dtype=torch.float64).geometric_(chance, generator=generator)
+        found.append(last + gaps.cumsum(0))
+        last = float(found[-1][-1])
+    numbers = torch.cat(found).long()
+    return numbers[numbers < count]
 
 
 class _EnsembleMLP(torch.autograd.Function):
@@ -41,20 +67,22 @@ class _EnsembleMLP(torch.autograd.Function):
     cost as much as the operations. A test holds the gradients against autograd's own."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer_norm: bool, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, layer_norm: bool, masks: list[Tensor], *parameters: Tensor) -> Tensor:
         depth = len(parameters) // 2
         weights, biases = parameters[:depth], parameters[depth:]
         hidden = x.expand(len(weights[0]), *x.shape)
         inputs, norms = [hidden], list[Tensor]()
-        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            hidden = torch.baddbmm(bias, hidden, weight)
+        for k in range(depth - 1):
+            hidden = torch.baddbmm(biases[k], hidden, weights[k])
+            if masks:
+                hidden = hidden.mul_(masks[k])
             if layer_norm:
                 linear = hidden
                 hidden, mean, scale = torch.native_layer_norm(linear, linear.shape[-1:], None, None, LAYER_NORM_EPSILON)
                 norms += [linear, mean, scale]
             hidden = hidden.relu_()
             inputs.append(hidden)
-        ctx.depth = depth
+        ctx.depth, ctx.masks = depth, masks
         ctx.save_for_backward(*weights, *inputs, *norms)
         return torch.baddbmm(biases[-1], hidden, weights[-1])
 
@@ -68,7 +96,7 @@ class _EnsembleMLP(torch.autograd.Function):
         of_weights: list[Tensor | None] = [None] * depth
         of_biases: list[Tensor | None] = [None] * depth
         for k in reversed(range(depth)):
-            if ctx.needs_input_grad[2]:
+            if ctx.needs_input_grad[3]:
                 of_weights[k] = torch.bmm(inputs[k].mT, gradient)
                 of_biases[k] = gradient.sum(1, keepdim=True)
             if k > 0:
@@ -78,21 +106,27 @@ class _EnsembleMLP(torch.autograd.Function):
                     gradient = torch.ops.aten.native_layer_norm_backward(
                         gradient, linear, linear.shape[-1:], mean, scale, None, None, [True, False, False]
                     )[0]
+                if ctx.masks:
+                    gradient = gradient.mul_(ctx.masks[k - 1])
             elif ctx.needs_input_grad[0]:
                 of_x = torch.bmm(gradient, weights[0].mT).sum(0)
-        return of_x, None, *of_weights, *of_biases
+        return of_x, None, None, *of_weights, *of_biases
 
 
 class CriticEnsemble(nn.Module):
     """Q(s, a) of E critics: observation `[B, D]` and action `[B, A]` to `[E, B]`."""
 
-    def __init__(self, ensemble: int, observation_dim: int, action_dim: int, width: int, depth: int, layer_norm: bool) -> None:
+    def __init__(
+        self, ensemble: int, observation_dim: int, action_dim: int, width: int, depth: int, layer_norm: bool, dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        self.net = EnsembleMLP(ensemble, [observation_dim + action_dim, *[width] * depth, 1], layer_norm)
+        self.net = EnsembleMLP(ensemble, [observation_dim + action_dim, *[width] * depth, 1], layer_norm, dropout)
 
-    def forward(self, observation: Tensor, action: Tensor, members: Tensor | None = None) -> Tensor:
-        """Of all critics, or of the `members` whose numbers are given."""
-        return self.net(torch.cat([observation, action], dim=-1), members).squeeze(-1)
+    def forward(
+        self, observation: Tensor, action: Tensor, members: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Of all critics, or of the `members` whose numbers are given; with a generator hidden units are dropped out."""
+        return self.net(torch.cat([observation, action], dim=-1), members, generator).squeeze(-1)
 
 
 class SquashedActor(nn.Module):

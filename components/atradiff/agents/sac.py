@@ -1,7 +1,7 @@
-"""Soft actor-critic with an ensemble of critics. REDQ and RLPD are settings of it.
+"""Soft actor-critic with an ensemble of critics (Haarnoja et al. 2018).
 
-SAC: Haarnoja et al. 2018; REDQ (`num_critics` 10, `num_min_critics` 2, `utd_ratio` 20): Chen et al. 2021; RLPD (`layer_norm`,
-`replay.offline_ratio` 0.5): Ball et al. 2023.
+Settings of it: REDQ (`num_critics` 10, `num_min_critics` 2, `utd_ratio` 20; Chen et al. 2021), RLPD (REDQ with `layer_norm`, and half of
+each batch offline; Ball et al. 2023), DroQ (2 critics with `layer_norm` and `dropout`, `utd_ratio` 20; Hiraoka et al. 2022).
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ class SAC(ActorCritic):
         }
 
     def actor_loss(self, batch: TransitionBatch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """alpha log pi - Q, with Q the mean over critics as in REDQ and RLPD, and the imitation; also the detached log-densities `[B]`."""
+        """alpha log pi - Q, with Q as `actor_value` says, and the imitation; also the detached log-densities `[B]`."""
         mean, log_std = self.actor(batch.observation)
         action, log_density = self.actor.sample(mean, log_std, self._noise(len(mean), generator))
-        value = self.critic(batch.observation, action).mean(0)
+        value = self.actor_value(batch.observation, action, generator)
         loss = (self.log_temperature.detach().exp() * log_density - value).mean()
         if self.config.imitation_weight > 0:
             loss = loss + self.config.imitation_weight * self.imitation_loss(self.actor.squash(mean), batch)

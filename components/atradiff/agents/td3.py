@@ -15,7 +15,10 @@ from atradiff.trajectory import Array, TransitionBatch
 
 
 class TD3(ActorCritic):
-    """The actor learns once for `utd_ratio` critic steps, which is TD3's delay, and its target follows it at `tau` each time."""
+    """The actor learns once for `utd_ratio` critic steps, which is TD3's delay, and its target follows it at `tau` each time.
+
+    The critics' targets follow at every critic step, as in the other agents; the paper's wait for the actor (algorithm 1).
+    """
 
     def _make_actor(self, low: Tensor, high: Tensor) -> None:
         config = self.config
@@ -39,17 +42,16 @@ class TD3(ActorCritic):
         return self._perturbed(self.target_actor(observation), noise), None
 
     def learn_actor(self, batch: TransitionBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """One step of the actor; draws nothing from the generator."""
-        del generator
-        loss = self.actor_loss(batch)
+        """One step of the actor, and of its target."""
+        loss = self.actor_loss(batch, generator)
         self.actor_optimizer.minimize(loss)
         self._flat_target_actor.lerp_(self.actor_optimizer.flat, self.config.tau)
         return {"actor/loss": loss.detach()}
 
-    def actor_loss(self, batch: TransitionBatch) -> Tensor:
-        """-Q(s, actor(s)), with Q the mean over critics as in the other agents (the paper's is the first critic's), and the imitation."""
+    def actor_loss(self, batch: TransitionBatch, generator: torch.Generator) -> Tensor:
+        """-Q(s, actor(s)), with Q as `actor_value` says, and the imitation."""
         action = self.actor(batch.observation)
-        loss = -self.critic(batch.observation, action).mean()
+        loss = -self.actor_value(batch.observation, action, generator).mean()
         if self.config.imitation_weight > 0:
             loss = loss + self.config.imitation_weight * self.imitation_loss(action, batch)
         return loss
