@@ -84,10 +84,26 @@ def test_shown_params_are_a_params_file(folder: Path, monkeypatch: pytest.Monkey
     assert shown == load_params(folder / "params.yaml", ["agent.tau=0.5", "denoiser.horizons=[4, 8]"])
 
 
+def test_an_algorithms_name_stands_for_its_settings(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "algorithms") == 0
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("sac", "td3", "redq", "rlpd", "droq", "dropout"))
+    assert call(monkeypatch, "use", "pointmaze-umaze", "--algorithm", "redq") == 0
+    assert load_params(folder / "params.yaml") == load_params(folder / "params.yaml", algorithm="redq")
+    assert load_params(folder / "params.yaml").agent.num_critics == 10
+    capsys.readouterr()
+    assert call(monkeypatch, "show-params", "--algorithm", "droq", "--set", "agent.width=9") == 0
+    (folder / "shown.yaml").write_text(capsys.readouterr().out)
+    assert load_params(folder / "shown.yaml") == load_params(folder / "params.yaml", ["agent.width=9"], "droq")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["show-params", "--set", "agent.tua=1"], "did you mean agent.tau?"),
+        (["show-params", "--algorithm", "drok"], "there is no algorithm 'drok', did you mean droq"),
         (["train-denoiser", "--horizon", "9"], "horizon 9 is not in denoiser.horizons, [8, 16]"),
         (["train-length-estimator"], "no Zarr store at"),
         (["convert"], "'local/tiny/umaze-v0' is not on this machine"),

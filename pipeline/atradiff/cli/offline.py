@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from atradiff.params.schema import Params
     from atradiff.project.layout import Layout
 
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a parameter for this command, such as agent.tau=0.01.")]
+AlgorithmOption = Annotated[str | None, typer.Option(metavar="NAME", help="Take an algorithm's settings: sac, td3, redq, rlpd or droq; --set wins over them.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    for command in (tasks, use, show_params):
+    for command in (tasks, algorithms, use, show_params):
         app.command(rich_help_panel="Parameters")(command)
     for command in (collect, convert, train_denoiser, train_length_estimator, train_reward_model, evaluate_synthesis):
         app.command(rich_help_panel="Offline stages (`dvc repro` runs them all)")(command)
@@ -36,11 +37,29 @@ def tasks() -> None:
     console.print("\nA Minari dataset of your own is a task, too: [bold]atradiff use[/] takes its id.")
 
 
-def use(task: Annotated[str, typer.Argument(help="A name that `atradiff tasks` lists, or the id of a Minari dataset.")]) -> None:
+def algorithms() -> None:
+    """List the algorithms, and what their names set."""
+    from atradiff.params.algorithms import ALGORITHMS, PLAIN
+
+    table = Table(Column("agent.", no_wrap=True), *ALGORITHMS, box=None, pad_edge=False)
+    for key in PLAIN:
+        table.add_row(key.removeprefix("agent."), *(f"{algorithm.settings[key]}".lower() for algorithm in ALGORITHMS.values()))
+    table.add_row("paper", *(algorithm.paper for algorithm in ALGORITHMS.values()))
+    console = Console()
+    console.print(table, highlight=False)
+    console.print("\nTake one by [bold]--algorithm NAME[/], for a run or, with [bold]atradiff use[/], for good.")
+
+
+def use(
+    task: Annotated[str, typer.Argument(help="A name that `atradiff tasks` lists, or the id of a Minari dataset.")],
+    algorithm: AlgorithmOption = None,
+) -> None:
     """Write a task's parameters into params.yaml and show what changed."""
     import difflib
 
     from atradiff.errors import UserError
+    from atradiff.params.algorithms import find_algorithm
+    from atradiff.params.load import with_settings
     from atradiff.params.presets import preset
     from atradiff.params.render import render_yaml
     from atradiff.project.layout import PARAMS_FILE, find_root
@@ -50,7 +69,10 @@ def use(task: Annotated[str, typer.Argument(help="A name that `atradiff tasks` l
         before = path.read_text()
     except UserError:
         path, before = Path.cwd() / PARAMS_FILE, ""
-    after = render_yaml(preset(task))
+    params = preset(task)
+    if algorithm is not None:
+        params = with_settings(params, find_algorithm(algorithm).settings, f"--algorithm {algorithm}")
+    after = render_yaml(params)
     path.write_text(after)
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "before", PARAMS_FILE, lineterm="", n=1)
     difference = "\n".join(lines) if before else ""
@@ -60,11 +82,11 @@ def use(task: Annotated[str, typer.Argument(help="A name that `atradiff tasks` l
     console.print(f"{path} is {'unchanged' if before == after else 'written'}: task [bold]{task}[/]")
 
 
-def show_params(overrides: SetOption = None) -> None:
+def show_params(overrides: SetOption = None, algorithm: AlgorithmOption = None) -> None:
     """Print the parameters as they are read, with every default."""
     from atradiff.params.render import render_yaml
 
-    params, _ = project(overrides)
+    params, _ = project(overrides, algorithm)
     text = render_yaml(params)
     console = Console()
     if console.is_terminal:
@@ -125,11 +147,11 @@ def evaluate_synthesis() -> None:
     stage.run(*project())
 
 
-def project(overrides: list[str] | None = None) -> tuple[Params, Layout]:
+def project(overrides: list[str] | None = None, algorithm: str | None = None) -> tuple[Params, Layout]:
     """The parameters and the paths of the project around the working folder."""
     from atradiff.params.load import load_params
     from atradiff.project.layout import PARAMS_FILE, Layout, find_root
 
     root = find_root(Path.cwd())
-    params = load_params(root / PARAMS_FILE, overrides)
+    params = load_params(root / PARAMS_FILE, overrides, algorithm)
     return params, Layout(root, params.task.name)

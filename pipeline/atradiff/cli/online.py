@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from atradiff.cli.offline import SetOption, project
+from atradiff.cli.offline import AlgorithmOption, SetOption, project
 
 if TYPE_CHECKING:
     from atradiff.flows.run_folder import RunFolder
@@ -39,6 +39,7 @@ def run(
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn at random.")] = 0,
     env_steps: Annotated[int | None, typer.Option(min=1, help="Real environment steps, in place of online.env_steps.")] = None,
     run_dir: Annotated[Path | None, typer.Option(help="The run's folder; runs/TASK-ARM-seedN where it is not given.")] = None,
+    algorithm: AlgorithmOption = None,
     overrides: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint, with the run's own settings.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Tell where the time went, and record a trace of 200 env steps.")] = False,
@@ -48,10 +49,11 @@ def run(
     from atradiff.flows.run_folder import RunFolder, new_run_path, newest_run_path
     from atradiff.project.staleness import require_offline_stages
 
-    if resume and overrides:
-        raise UserError("--set and --resume exclude each other: a resumed run keeps the settings in its params.yaml")
+    if resume and (overrides or algorithm):
+        given = "--set" if overrides else "--algorithm"
+        raise UserError(f"{given} and --resume exclude each other: a resumed run keeps the settings in its params.yaml")
     steps = [f"online.env_steps={env_steps}"] if env_steps is not None else []
-    params, layout = project([*(overrides or []), *steps])
+    params, layout = project([*(overrides or []), *steps], algorithm)
     run_dir = run_dir.resolve() if run_dir is not None else None
     if resume:
         path = run_dir or newest_run_path(layout.root, params.task.name, arm.value, seed)

@@ -15,14 +15,18 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from atradiff.errors import UserError
+from atradiff.params.algorithms import find_algorithm
 from atradiff.params.keys import all_keys, nearest
 from atradiff.params.render import to_dict
 from atradiff.params.schema import Params
 from atradiff.synthesis.length_estimator import QUANTILES
 
 
-def load_params(path: Path, overrides: list[str] | None = None) -> Params:
-    """The parameters in `path`, with `a.b=c` overrides (c is read as YAML). Keys that are not there keep their defaults."""
+def load_params(path: Path, overrides: list[str] | None = None, algorithm: str | None = None) -> Params:
+    """The parameters in `path`, with the settings of an algorithm and then with `a.b=c` overrides (c is read as YAML).
+
+    Keys that are not there keep their defaults.
+    """
     try:
         text = path.read_text()
     except FileNotFoundError as error:
@@ -33,6 +37,8 @@ def load_params(path: Path, overrides: list[str] | None = None) -> Params:
     values = {} if values is None else values
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no sections: write a new one with `atradiff use pointmaze-umaze`")
+    for name, value in (find_algorithm(algorithm).settings if algorithm else {}).items():
+        _put(values, name, value, f"--algorithm {algorithm}")
     for override in overrides or []:
         _put(values, *read_override(override), f"--set {override!r}")
     return parse_params(values, path.name)
@@ -122,7 +128,8 @@ def _explain(error: ValidationError, where: str) -> str:
     while names and ".".join(names) not in all_keys():
         names.pop()
     name = ".".join(names)
-    return f"{where}: {name} is {_show(first['input'])}, but must be {all_keys()[name].allowed}"
+    hint = ": other algorithms are settings of these, see `atradiff algorithms`" if name == "agent.algorithm" else ""
+    return f"{where}: {name} is {_show(first['input'])}, but must be {all_keys()[name].allowed}{hint}"
 
 
 def _show(value: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from atradiff.errors import UserError
 from atradiff.flows.assemble import Arm
+from atradiff.params.algorithms import ALGORITHMS
 from atradiff.params.schema import Params
 from atradiff.studies.cells import Study, Variant
 
@@ -14,6 +15,8 @@ CONTROL = "rlpd"
 ALL_MAZES = ("pointmaze-umaze", "pointmaze-medium", "pointmaze-large")
 FAR_MAZES = ("pointmaze-medium", "pointmaze-large")
 ONE_MAZE = ("pointmaze-medium",)
+STUDIED_UTD_RATIO = 4
+"""Critic steps for each env step at most; the published 20 would cost five times as much."""
 
 
 def _imagining(label: str, settings: dict[str, Any] | None = None, control: str = CONTROL, arm: Arm = "atradiff") -> Variant:
@@ -30,17 +33,13 @@ def _arms(params: Params) -> list[Variant]:
 
 
 def _plug_in(params: Params) -> list[Variant]:
-    """Each algorithm with and without imagination; without it SAC, TD3 and REDQ have no offline data. REDQ takes 4 critic steps and not 20."""
-    plain: dict[str, Any] = {"agent.layer_norm": False, "agent.utd_ratio": 1}
-    algorithms: dict[str, dict[str, Any]] = {
-        "SAC": plain,
-        "TD3": {**plain, "agent.algorithm": "td3"},
-        "REDQ": {"agent.layer_norm": False, "agent.num_critics": 10, "agent.num_min_critics": 2},
-    }
+    """Each algorithm with and without imagination; without it only RLPD has offline data."""
     variants: list[Variant] = []
-    for name, settings in algorithms.items():
-        variants += [_imagining(f"{name} with ATraDiff", settings, name), _imagining(name, settings, name, arm="agent")]
-    return [*variants, _imagining("RLPD's agent with ATraDiff"), _rlpd()]
+    for name, algorithm in ALGORITHMS.items():
+        settings = {**algorithm.settings, "agent.utd_ratio": min(algorithm.settings["agent.utd_ratio"], STUDIED_UTD_RATIO)}
+        plain: Arm = "rlpd" if name == "rlpd" else "agent"
+        variants += [_imagining(f"{name} with ATraDiff", settings, name), Variant(name, plain, name, settings)]
+    return variants
 
 
 def _short_episodes(params: Params) -> list[Variant]:
@@ -141,7 +140,7 @@ STUDIES = {
     study.name: study
     for study in (
         Study("arms", "ATraDiff, the control and the plain agent", ALL_MAZES, _arms),
-        Study("plug-in", "SAC, TD3, REDQ and RLPD, with and without ATraDiff", ("pointmaze-umaze",), _plug_in),
+        Study("plug-in", "SAC, TD3, REDQ, RLPD and DroQ, with and without ATraDiff", ("pointmaze-umaze",), _plug_in),
         Study("short-episodes", "offline episodes of at most 64 steps: none connects start and goal", FAR_MAZES, _short_episodes),
         Study("little-data", "20,000 and 5,000 offline transitions, for ATraDiff and the control", FAR_MAZES, _little_data),
         Study("data-size", "1, 3, 10, 30 and 100 % of the offline episodes, for ATraDiff and the control", ONE_MAZE, _data_size),
