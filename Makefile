@@ -1,5 +1,6 @@
 # make setup   .venv with .venv/bin/atradiff
 # make test    the tests, warnings as errors
+# make test-reference    the agents' losses beside other implementations', and each algorithm on a small dense task
 # make lint    style, types and the direction of imports
 # make demo    offline stages, then ATraDiff and the plain agent online on the same budget (SEED=0 ENV_STEPS=3000)
 PYTHON ?= python3
@@ -10,7 +11,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Bytecode is kept even where the shell forbids it: without it every process spends seconds on compiling torch and Prefect anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup test lint demo
+.PHONY: setup test test-reference lint demo
 
 setup: .venv/.installed
 
@@ -30,6 +31,14 @@ PIP_INSTALL := .venv/bin/python -m pip install --disable-pip-version-check --qui
 # Two test files at a time, each process on one core: torch's own threads would only get in each other's way.
 test: .venv/.developing
 	OMP_NUM_THREADS=1 .venv/bin/pytest -q --numprocesses 2 --dist loadfile
+
+# Their libraries are no part of the program, so these tests are not among those of `make test`.
+.venv/.reference: .venv/.developing
+	$(PIP_INSTALL) -c constraints.txt -e '.[reference]'
+	touch $@
+
+test-reference: .venv/.reference
+	OMP_NUM_THREADS=1 .venv/bin/pytest -q --numprocesses 2 tests/reference
 
 lint: .venv/.developing
 	.venv/bin/ruff check components pipeline tests

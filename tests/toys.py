@@ -2,6 +2,8 @@
 
 `toys/Reach-v0`: a point moves by a tenth of its action on the square [-1, 1]^2. Arriving within 0.15 of the goal is rewarded
 with 1 and terminates. `toys/Drift-v0` is the same with noise that no seed controls.
+
+`toys/Balance-v0`: a mass on a line is pushed back to rest in the middle; motion is linear and cost quadratic, so the best return is known.
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ from gymnasium import spaces
 from atradiff.agents.actor_critic import ActorCritic
 from atradiff.data.environment import EnvironmentConfig
 from atradiff.data.store import OfflineData, stack_trajectories
-from atradiff.trajectory import Spec, Trajectory, TransitionBatch
+from atradiff.trajectory import Array, Spec, Trajectory, TransitionBatch
 
 STEP = 0.1
 REACHED = 0.15
 REACH = EnvironmentConfig("toys/Reach-v0", max_episode_steps=12, achieved_goal=(0, 1))
 DRIFT = EnvironmentConfig("toys/Drift-v0", max_episode_steps=12, achieved_goal=(0, 1))
+BALANCE = EnvironmentConfig("toys/Balance-v0", max_episode_steps=30)
 SPEC = Spec(2, 2, 2, (-1.0, -1.0), (1.0, 1.0), reward_values=(0.0, 1.0), reward_minimum=0.0)
 REQUIRED_METRICS = {
     "env_steps",
@@ -80,11 +83,46 @@ class Reach(gym.Env):
         return {"observation": self.position.copy(), "achieved_goal": self.position.copy(), "desired_goal": self.goal.copy()}
 
 
+MOTION, PUSH, COST, PUSH_COST = np.array([[1, 0.2], [0, 0.8]]), np.array([0.02, 0.2]), np.diag([1.0, 0.1]), 1.0
+"""Of Balance: (position, velocity) moves to MOTION state + PUSH action, at state' COST state' + PUSH_COST action^2."""
+
+
+class Balance(gym.Env):
+    """See the module's text. Rewards are dense, and no episode terminates."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = np.array([self.np_random.uniform(-1, 1), 0.0])
+        return self.state.astype(np.float32), {}
+
+    def step(self, action):
+        push = float(np.clip(action[0], -1, 1))
+        self.state = MOTION @ self.state + PUSH * push
+        return self.state.astype(np.float32), -float(self.state @ COST @ self.state + PUSH_COST * push**2), False, False, {}
+
+
+def best_balance(start: Array) -> float:
+    """The largest return that an episode of Balance can have from `start [2]`, by Riccati's recursion back from its end.
+
+    The best pushes are within the action range wherever an episode begins.
+    """
+    value = np.zeros((2, 2))
+    for _ in range(BALANCE.max_episode_steps):
+        ahead = COST + value
+        gain = (PUSH @ ahead @ MOTION) / (PUSH_COST + PUSH @ ahead @ PUSH)
+        value = MOTION.T @ ahead @ MOTION - np.outer(MOTION.T @ ahead @ PUSH, gain)
+    return -float(start @ value @ start)
+
+
 def register() -> None:
     """Make the toys known to gymnasium, once."""
     if REACH.id not in gym.registry:
         gym.register(REACH.id, "toys:Reach")
         gym.register(DRIFT.id, "toys:Reach", kwargs={"drift": 0.05})
+        gym.register(BALANCE.id, "toys:Balance")
 
 
 def generator(seed: int = 0) -> torch.Generator:
