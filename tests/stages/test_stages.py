@@ -45,7 +45,7 @@ def test_collect_leaves_a_dataset_that_is_there(project: Layout, params: Params,
     def forbidden(*_: object) -> None:
         raise AssertionError("collected again")
 
-    monkeypatch.setattr(collect, "collect_maze", forbidden)
+    monkeypatch.setattr(collect, "collect", forbidden)
     layout = Layout(tmp_path, "again")
     collect.run(params, layout)
     assert layout.dataset.read_text() == project.dataset.read_text()
@@ -83,7 +83,7 @@ def test_collect_says_what_to_do_where_nothing_can_be_collected(
     pendulum = of("local/pendulum-v0")
     environment = replace(params.task.environment, id="Pendulum-v1", kwargs={}, reset_options={})
     pendulum = replace(pendulum, task=replace(pendulum.task, environment=environment))
-    with pytest.raises(UserError, match="walks PointMaze only"):
+    with pytest.raises(UserError, match="scripted controllers act in PointMaze and Meta-World only"):
         collect.run(pendulum, Layout(tmp_path, "pendulum"))
 
 

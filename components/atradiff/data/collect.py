@@ -1,18 +1,12 @@
-"""Local offline data: a scripted controller walks a maze between random cells, and Minari keeps the episodes.
-
-The controller is breadth-first search over the cells and a PD law towards the next cell's centre; noise on its actions gives
-the data breadth. Start and goal cells are drawn uniformly, so no task is singled out.
-"""
+"""Local offline data: a scripted controller acts in the environment, and Minari keeps the episodes."""
 
 from __future__ import annotations
 
 import json
-import math
 import warnings
-from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Protocol, cast
 
 import gymnasium as gym
 import minari
@@ -23,10 +17,12 @@ from minari.data_collector import EpisodeBuffer
 from typing_extensions import Doc
 
 from atradiff.data.environment import EnvironmentConfig, TaskEnvironment
+from atradiff.data.maze_controller import MazeController
+from atradiff.data.metaworld import MetaWorld
+from atradiff.data.metaworld_controller import MetaWorldController
 from atradiff.errors import UserError
 from atradiff.trajectory import Array
 
-Cell = tuple[int, int]
 RECIPE_PREFIX = "Collected by atradiff with this recipe: "
 
 
@@ -43,79 +39,30 @@ class CollectConfig:
     seed: Annotated[int, Ge(0), Doc("Seed of starts, goals and noise.")] = 0
 
 
-class MazeController:
-    """Walks from any cell to the goal: the shortest way over cells, a PD law between their centres."""
+class Controller(Protocol):
+    """A scripted controller: what the next episode begins with, and how it goes on."""
 
-    def __init__(self, environment: TaskEnvironment, config: CollectConfig) -> None:
-        self._maze = cast("Any", environment.env.unwrapped).maze
-        self._config = config
-        self.cells: list[Cell] = [
-            (i, j) for i, row in enumerate(self._maze.maze_map) for j, cell in enumerate(row) if cell != 1
-        ]
-        self._next = {goal: self._towards(goal) for goal in self.cells}
-        self._centre = {cell: self._maze.cell_rowcol_to_xy(np.asarray(cell)).tolist() for cell in self.cells}
+    algorithm: str
 
-    def _towards(self, goal: Cell) -> dict[Cell, Cell]:
-        """For each cell from which `goal` can be reached, the next one on a shortest way."""
-        step: dict[Cell, Cell] = {goal: goal}
-        frontier = deque([goal])
-        free = set(self.cells)
-        while frontier:
-            i, j = frontier.popleft()
-            for cell in ((i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)):
-                if cell in free and cell not in step:
-                    step[cell] = (i, j)
-                    frontier.append(cell)
-        return step
+    def begin(self, generator: np.random.Generator) -> dict[str, Any]:
+        """The options of the next episode's reset."""
+        ...
 
-    def cells_between(self, start: Cell, goal: Cell) -> float:
-        """Cells to walk from `start` to `goal`, the latter counted; infinite where there is no way."""
-        if start not in self._next[goal]:
-            return math.inf
-        count = 0
-        while start != goal:
-            start, count = self._next[goal][start], count + 1
-        return count
-
-    def cell(self, x: float, y: float) -> Cell:
-        """The (row, column) of a position."""
-        maze = self._maze
-        return (
-            math.floor((maze.y_map_center - y) / maze.maze_size_scaling),
-            math.floor((x + maze.x_map_center) / maze.maze_size_scaling),
-        )
-
-    def act(self, state: list[float], goal: list[float], noise: list[float]) -> Array:
-        """The action `[2]` in the state (x, y, vx, vy) on the way to the goal (x, y); plain floats, for speed."""
-        here = self.cell(state[0], state[1])
-        following = self._next[self.cell(goal[0], goal[1])].get(here, here)
-        target = goal if following == here else self._centre[following]
-        c = self._config
-        force = [c.gain * (target[i] - state[i]) - c.damping * state[i + 2] + c.action_noise * noise[i] for i in (0, 1)]
-        return np.asarray([min(1.0, max(-1.0, f)) for f in force], np.float32)
+    def act(self, observation: Any, generator: np.random.Generator) -> Array:
+        """The action `[A]` on an observation of the environment's own."""
+        ...
 
 
-def collect_maze(
-    dataset_id: str, environment_config: EnvironmentConfig, config: CollectConfig, report: Callable[[int], None]
-) -> None:
-    """Collect `config.transitions` in a PointMaze and write them as the Minari dataset `dataset_id`; `report` hears the count."""
+def collect(dataset_id: str, environment_config: EnvironmentConfig, config: CollectConfig, report: Callable[[int], None]) -> None:
+    """Collect `config.transitions` and write them as the Minari dataset `dataset_id`; `report` hears the count."""
     environment = TaskEnvironment(EnvironmentConfig(environment_config.id, environment_config.kwargs, {}, environment_config.max_episode_steps))
-    if getattr(environment.env.unwrapped, "point_env", None) is None:
-        raise UserError(
-            f"dataset {dataset_id} is not there and cannot be collected: the scripted controller walks PointMaze only, "
-            f"not {environment_config.id}; name a dataset that exists in task.dataset.id"
-        )
+    controller = _controller(environment, config, dataset_id)
     generator = np.random.default_rng(config.seed)
-    controller = MazeController(environment, config)
     buffers: list[EpisodeBuffer] = []
     count = 0
     while count < config.transitions:
-        start, goal = generator.choice(len(controller.cells), size=2, replace=False)
-        if config.maximum_cells is not None and controller.cells_between(controller.cells[start], controller.cells[goal]) > config.maximum_cells:
-            continue
-        options = {"reset_cell": np.asarray(controller.cells[start]), "goal_cell": np.asarray(controller.cells[goal])}
         limit = min(config.transitions - count, config.maximum_steps or config.transitions)
-        buffers.append(_episode(environment.env, controller, options, generator, limit))
+        buffers.append(_episode(environment.env, controller, generator, limit))
         count += len(buffers[-1])
         report(count)
     with warnings.catch_warnings():  # the data stays on this machine: there is nobody to write to and no page to link
@@ -126,10 +73,22 @@ def collect_maze(
             env=environment.env,
             eval_env=environment.env,
             author="atradiff",
-            algorithm_name="breadth-first search with a PD controller",
+            algorithm_name=controller.algorithm,
             description=RECIPE_PREFIX + json.dumps(recipe(environment_config, config)),
         )
     environment.close()
+
+
+def _controller(environment: TaskEnvironment, config: CollectConfig, dataset_id: str) -> Controller:
+    """The controller that knows its way in this environment."""
+    if getattr(environment.env.unwrapped, "point_env", None) is not None:
+        return MazeController(environment, config)
+    if isinstance(environment.env.unwrapped, MetaWorld):
+        return MetaWorldController(environment, config)
+    raise UserError(
+        f"dataset {dataset_id} is not there and cannot be collected: scripted controllers act in PointMaze and Meta-World only, "
+        f"not {environment.config.id}; name a dataset that exists in task.dataset.id"
+    )
 
 
 def recipe(environment_config: EnvironmentConfig, config: CollectConfig) -> dict[str, Any]:
@@ -147,16 +106,13 @@ def read_recipe(dataset: MinariDataset) -> dict[str, Any] | None:
     return json.loads(description.removeprefix(RECIPE_PREFIX))
 
 
-def _episode(
-    env: gym.Env[Any, Any], controller: MazeController, options: dict[str, Any], generator: np.random.Generator, limit: int
-) -> EpisodeBuffer:
+def _episode(env: gym.Env[Any, Any], controller: Controller, generator: np.random.Generator, limit: int) -> EpisodeBuffer:
     """One episode of at most `limit` steps; where the limit cuts it, it is marked truncated."""
+    options = controller.begin(generator)
     observation, _ = env.reset(seed=int(generator.integers(2**31)), options=options)
     observations, actions, rewards, terminations, truncations = [observation], [], [], [], []
     while True:
-        action = controller.act(
-            observation["observation"].tolist(), observation["desired_goal"].tolist(), generator.standard_normal(2).tolist()
-        )
+        action = controller.act(observation, generator)
         observation, reward, terminated, truncated, _ = env.step(action)
         observations.append(observation)
         actions.append(action)

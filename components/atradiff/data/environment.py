@@ -12,6 +12,7 @@ from annotated_types import Ge
 from gymnasium import spaces
 from typing_extensions import Doc
 
+from atradiff.data import metaworld
 from atradiff.errors import UserError
 from atradiff.trajectory import Array, BoolArray, Spec
 
@@ -76,6 +77,8 @@ class TaskEnvironment:
         self.config = config
         if config.id.startswith(("PointMaze", "AntMaze", "Fetch", "Franka", "Adroit")):
             gym.register_envs(importlib.import_module("gymnasium_robotics"))
+        if config.id == metaworld.ENVIRONMENT_ID:
+            metaworld.register()
         try:
             kwargs = {**config.kwargs, **({"render_mode": render_mode} if render_mode else {})}
             self.env: gym.Env[Any, Any] = gym.make(

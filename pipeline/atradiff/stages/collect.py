@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import minari
 
-from atradiff.data.collect import collect_maze, read_recipe, recipe
+from atradiff.data.collect import collect, read_recipe, recipe
 from atradiff.data.convert import dataset_fingerprint, download_dataset, open_dataset
 from atradiff.errors import UserError
 from atradiff.params.schema import Params
@@ -22,7 +22,7 @@ def run(params: Params, layout: Layout) -> None:
     if dataset_id not in minari.list_local_datasets():
         if dataset_id.startswith(LOCAL):
             with track(f"collect {dataset_id}", task.collect.transitions) as advance:
-                collect_maze(dataset_id, task.environment, task.collect, advance)
+                collect(dataset_id, task.environment, task.collect, advance)
         else:
             download_dataset(dataset_id)
     dataset = open_dataset(dataset_id)
