@@ -1,6 +1,7 @@
 # make setup   .venv with .venv/bin/atradiff
 # make test    the tests, warnings as errors
 # make test-reference    the agents' losses beside other implementations', and each algorithm on a small dense task
+# make test-metaworld   what needs the extra [metaworld]
 # make lint    style, types and the direction of imports
 # make demo    offline stages, then ATraDiff and the plain agent online on the same budget (SEED=0 ENV_STEPS=3000)
 PYTHON ?= python3
@@ -11,7 +12,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Bytecode is kept even where the shell forbids it: without it every process spends seconds on compiling torch and Prefect anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup test test-reference lint demo
+.PHONY: setup test test-reference test-metaworld lint demo
 
 setup: .venv/.installed
 
@@ -39,6 +40,13 @@ test: .venv/.developing
 
 test-reference: .venv/.reference
 	OMP_NUM_THREADS=1 .venv/bin/pytest -q --numprocesses 2 tests/reference
+
+.venv/.metaworld: .venv/.developing
+	$(PIP_INSTALL) -c constraints.txt -e '.[metaworld]'
+	touch $@
+
+test-metaworld: .venv/.metaworld
+	OMP_NUM_THREADS=1 .venv/bin/pytest -q tests/data/test_metaworld.py
 
 lint: .venv/.developing
 	.venv/bin/ruff check components pipeline tests

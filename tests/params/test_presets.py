@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -11,10 +12,10 @@ from minari.data_collector import EpisodeBuffer
 import toys
 from atradiff.data.environment import TaskEnvironment
 from atradiff.errors import UserError
-from atradiff.params.presets import list_tasks, preset
+from atradiff.params.presets import MAZES, METAWORLD, preset
 
 
-@pytest.mark.parametrize("task", list_tasks())
+@pytest.mark.parametrize("task", MAZES)
 def test_a_task_starts_and_ends_where_it_says(task: str) -> None:
     config = preset(task).task.environment
     environment = TaskEnvironment(config)
@@ -28,7 +29,7 @@ def test_a_task_starts_and_ends_where_it_says(task: str) -> None:
     environment.close()
 
 
-@pytest.mark.parametrize("task", list_tasks())
+@pytest.mark.parametrize("task", MAZES)
 def test_a_window_reaches_the_goals_that_its_models_learned_from(task: str) -> None:
     """Either windows aim at the task's goal and learn from episodes alone, or a waypoint is within what hindsight and a horizon span."""
     params = preset(task)
@@ -37,6 +38,24 @@ def test_a_window_reaches_the_goals_that_its_models_learned_from(task: str) -> N
     assert reach < longest
     assert reach <= hindsight.maximum_steps
     assert (reach == 0) == (task == "pointmaze-umaze")
+
+
+def test_meta_worlds_tasks_share_data_and_models_and_differ_in_the_task_alone() -> None:
+    presets = [preset(name) for name in METAWORLD]
+    options = [params.task.environment.reset_options for params in presets]
+    tasks = presets[0].task.environment.kwargs["tasks"]
+    assert options == [{"task": task} for task in tasks]
+    assert len(tasks) == 6
+    for params in presets:
+        assert params.task.dataset.id == "local/metaworld/mixed-v0"
+        environment = replace(params.task.environment, reset_options=options[0])
+        assert replace(params, task=replace(params.task, environment=environment)) == presets[0]
+
+
+def test_any_other_task_of_meta_world_has_data_of_its_own() -> None:
+    task = preset("metaworld-hammer").task
+    assert (task.name, task.dataset.id) == ("metaworld-hammer", "local/metaworld/hammer-v0")
+    assert (task.environment.kwargs, task.environment.reset_options) == ({"tasks": ["hammer"]}, {"task": "hammer"})
 
 
 def test_an_unknown_task_is_refused_with_the_known_ones() -> None:

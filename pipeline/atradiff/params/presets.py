@@ -7,7 +7,10 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
+from atradiff.data.collect import CollectConfig
+from atradiff.data.environment import EnvironmentConfig
 from atradiff.data.hindsight import HindsightConfig
+from atradiff.data.metaworld import ENVIRONMENT_ID
 from atradiff.errors import UserError
 from atradiff.params.load import parse_params
 from atradiff.params.render import to_dict
@@ -15,6 +18,8 @@ from atradiff.params.schema import DatasetParams, DenoiserParams, Params, TaskPa
 from atradiff.synthesis.waypoints import WaypointConfig
 
 OWN_HORIZONS = (16, 32, 64)
+METAWORLD_PREFIX = "metaworld-"
+METAWORLD_STEPS = 300
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,33 @@ class MazeTask:
         return f"{self.environment}, from cell {list(self.start)} to {list(self.goal)} within {self.max_episode_steps} steps"
 
 
-TASKS = {
+@dataclass(frozen=True)
+class MetaWorldTask:
+    """A task of Meta-World, learned with the offline data of `tasks`, itself one of them."""
+
+    task: str
+    tasks: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What its stages call it: tasks with the same data share it, and so they share the models."""
+        return "metaworld" if len(self.tasks) > 1 else f"{METAWORLD_PREFIX}{self.task}"
+
+    @property
+    def summary(self) -> str:
+        """One line for a list of tasks."""
+        return f"Meta-World's {self.task}, success as the only reward, within {METAWORLD_STEPS} steps"
+
+
+MAZES = {
     "pointmaze-umaze": MazeTask("PointMaze_UMaze-v3", "local/pointmaze/umaze-v0", (1, 1), (3, 1), 300, (32, 64, 128)),
     "pointmaze-medium": MazeTask("PointMaze_Medium-v3", "local/pointmaze/medium-v0", (1, 1), (6, 6), 500, (32, 64), far=True),
     "pointmaze-large": MazeTask("PointMaze_Large-v3", "local/pointmaze/large-v0", (1, 1), (7, 10), 800, (32, 64), far=True),
 }
+METAWORLD_TASKS = ("door-open", "drawer-open", "button-press-topdown", "window-close", "pick-place", "shelf-place")
+"""Their offline data are one dataset, and so are their models."""
+METAWORLD = {f"{METAWORLD_PREFIX}{task}": MetaWorldTask(task, METAWORLD_TASKS) for task in METAWORLD_TASKS}
+TASKS: dict[str, MazeTask | MetaWorldTask] = {**MAZES, **METAWORLD}
 
 
 def list_tasks() -> dict[str, str]:
@@ -50,10 +77,15 @@ def list_tasks() -> dict[str, str]:
 
 def preset(name: str) -> Params:
     """The parameters of a task, or those for a Minari dataset when `name` is the id of one."""
-    if name in TASKS:
-        return _maze_preset(name, TASKS[name])
+    if name in MAZES:
+        return _maze_preset(name, MAZES[name])
+    if name in METAWORLD:
+        return _metaworld_preset(METAWORLD[name])
     if "/" in name or re.search(r"-v\d+$", name):
         return _dataset_preset(name)
+    if name.startswith(METAWORLD_PREFIX):  # any other of Meta-World's 50 has data of its own
+        task = name.removeprefix(METAWORLD_PREFIX)
+        return _metaworld_preset(MetaWorldTask(task, (task,)))
     raise UserError(f"there is no task {name!r}: choose one of {', '.join(TASKS)}, or give the id of a Minari dataset, such as local/my-data-v0")
 
 
@@ -80,6 +112,26 @@ def _maze_preset(name: str, task: MazeTask) -> Params:
         task=replace(params.task, hindsight=HindsightConfig(cover=4)),
         synthesis=replace(params.synthesis, waypoints=WaypointConfig(reach=48)),
         online=replace(params.online, warm_start_trajectories=512, warm_start_offline_share=0.8),
+    )
+
+
+def _metaworld_preset(task: MetaWorldTask) -> Params:
+    params = Params()
+    return replace(
+        params,
+        task=TaskParams(
+            name=task.name,
+            dataset=DatasetParams(id=f"local/metaworld/{'mixed' if len(task.tasks) > 1 else task.task}-v0"),
+            collect=CollectConfig(action_noise=0.3),
+            environment=EnvironmentConfig(
+                id=ENVIRONMENT_ID,
+                kwargs={"tasks": list(task.tasks)},
+                reset_options={"task": task.task},
+                max_episode_steps=METAWORLD_STEPS,
+            ),
+        ),
+        denoiser=replace(params.denoiser, horizons=[32], preconditioner=replace(params.denoiser.preconditioner, windows=50_000)),
+        online=replace(params.online, warm_start_trajectories=256, warm_start_offline_share=0.0),
     )
 
 

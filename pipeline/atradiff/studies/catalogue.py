@@ -8,6 +8,7 @@ from typing import Any
 from atradiff.errors import UserError
 from atradiff.flows.assemble import Arm
 from atradiff.params.algorithms import ALGORITHMS
+from atradiff.params.presets import METAWORLD
 from atradiff.params.schema import Params
 from atradiff.studies.cells import Study, Variant
 
@@ -30,6 +31,11 @@ def _rlpd(label: str = CONTROL, settings: dict[str, Any] | None = None) -> Varia
 def _arms(params: Params) -> list[Variant]:
     """The control imitates its offline data as ATraDiff does its imagination; RLPD as published does not, see `imitation`."""
     return [_imagining("atradiff"), _rlpd(), _imagining("agent", arm="agent")]
+
+
+def _metaworld(params: Params) -> list[Variant]:
+    """Without data the plain agent meets no success in such budgets, so it is left out."""
+    return [_imagining("atradiff"), _rlpd()]
 
 
 def _plug_in(params: Params) -> list[Variant]:
@@ -141,6 +147,7 @@ STUDIES = {
     for study in (
         Study("arms", "ATraDiff, the control and the plain agent", ALL_MAZES, _arms),
         Study("plug-in", "SAC, TD3, REDQ, RLPD and DroQ, with and without ATraDiff", ("pointmaze-umaze",), _plug_in),
+        Study("metaworld", "Meta-World's success alone, offline data of six tasks mixed: ATraDiff and the control", tuple(METAWORLD), _metaworld),
         Study("short-episodes", "offline episodes of at most 64 steps: none connects start and goal", FAR_MAZES, _short_episodes),
         Study("little-data", "20,000 and 5,000 offline transitions, for ATraDiff and the control", FAR_MAZES, _little_data),
         Study("data-size", "1, 3, 10, 30 and 100 % of the offline episodes, for ATraDiff and the control", ONE_MAZE, _data_size),

@@ -9,7 +9,7 @@ from typing import Any
 from atradiff.errors import UserError
 from atradiff.flows.assemble import Arm
 from atradiff.params.load import with_settings
-from atradiff.params.presets import preset
+from atradiff.params.presets import METAWORLD, preset
 from atradiff.params.schema import Params
 
 Settings = Mapping[str, Any]
@@ -17,7 +17,7 @@ Settings = Mapping[str, Any]
 
 OFFLINE = ("task.", "denoiser.", "length_estimator.", "synthesis.reward_model.")
 """Keys that begin so are read by the offline stages: cells that differ in them cannot share trained models."""
-BUDGETS = {"pointmaze-umaze": 5_000, "pointmaze-medium": 5_000, "pointmaze-large": 8_000}
+BUDGETS = {"pointmaze-umaze": 5_000, "pointmaze-medium": 5_000, "pointmaze-large": 8_000, **dict.fromkeys(METAWORLD, 2_000)}
 EVALUATION: Settings = {"online.evaluate_every": 500, "online.evaluation_episodes": 20}
 
 
