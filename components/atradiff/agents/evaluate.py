@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from atradiff.data.environment import EnvironmentConfig, TaskEnvironment
+from atradiff.data.shift import UNSHIFTED, ShiftConfig
 from atradiff.trajectory import Array, join_task
 
 
@@ -28,8 +29,8 @@ class Evaluation(NamedTuple):
 class Evaluator:
     """Runs `episodes` episodes side by side, one batched action for all. The seeds are the same in every call."""
 
-    def __init__(self, config: EnvironmentConfig, episodes: int, seed: int) -> None:
-        self.environments = [TaskEnvironment(config) for _ in range(episodes)]
+    def __init__(self, config: EnvironmentConfig, episodes: int, seed: int, shift: ShiftConfig = UNSHIFTED) -> None:
+        self.environments = [TaskEnvironment(config, shift=shift) for _ in range(episodes)]
         self.seeds = [int(s) for s in np.random.SeedSequence([seed, episodes]).generate_state(episodes)]
 
     def __call__(self, policy: Policy) -> Evaluation:

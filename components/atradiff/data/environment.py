@@ -13,6 +13,7 @@ from gymnasium import spaces
 from typing_extensions import Doc
 
 from atradiff.data import metaworld
+from atradiff.data.shift import UNSHIFTED, ShiftConfig, shift_environment
 from atradiff.errors import UserError
 from atradiff.trajectory import Array, BoolArray, Spec
 
@@ -71,9 +72,9 @@ def box_actions(space: spaces.Space[Any], where: str) -> spaces.Box:
 
 
 class TaskEnvironment:
-    """One environment with flat observations `[O + K]` (state, then task), float32."""
+    """One environment with flat observations `[O + K]` (state, then task), float32; shifted where a `shift` is given."""
 
-    def __init__(self, config: EnvironmentConfig, render_mode: str | None = None) -> None:
+    def __init__(self, config: EnvironmentConfig, render_mode: str | None = None, shift: ShiftConfig = UNSHIFTED) -> None:
         self.config = config
         if config.id.startswith(("PointMaze", "AntMaze", "Fetch", "Franka", "Adroit")):
             gym.register_envs(importlib.import_module("gymnasium_robotics"))
@@ -86,6 +87,7 @@ class TaskEnvironment:
             )
         except (gym.error.Error, TypeError) as error:
             raise UserError(f"task.environment {config.id!r} cannot be made ({error}): check its id and kwargs in params.yaml") from error
+        shift_environment(self.env, shift, f"task.environment {config.id!r}")
         self.action_space = box_actions(self.env.action_space, f"task.environment {config.id!r}")
         state_dim, task_dim = space_dims(self.env.observation_space)
         self.spec = Spec(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from typing_extensions import Doc
 from atradiff.agents.actor_critic import ActorCritic
 from atradiff.agents.evaluate import Evaluator
 from atradiff.data.environment import TaskEnvironment
+from atradiff.data.shift import ShiftConfig
 from atradiff.online.adaptation import Adapted, Adapter
 from atradiff.online.importance import Importance, PickedSet
 from atradiff.replay.mixed import MixedReplay, SynthesisTrigger
@@ -44,6 +45,7 @@ class OnlineConfig:
     ] = 0.5
     update_after_env_steps: Annotated[int, Ge(1), Doc("Env steps before the online updates begin.")] = 100
     keep_checkpoints: Annotated[int, Ge(1), Doc("Checkpoints kept, the newest ones.")] = 3
+    shift: ShiftConfig = field(default_factory=ShiftConfig)
 
 
 class Phase(NamedTuple):

@@ -53,8 +53,8 @@ def params_of_arm(params: Params, arm: Arm) -> Params:
 def build_trainer(params: Params, arm: Arm, seed: int, layout: Layout, device: str) -> Trainer:
     """The trainer of one run, before its first step."""
     params = params_of_arm(params, arm)
-    environment = TaskEnvironment(params.task.environment)
-    evaluator = Evaluator(params.task.environment, params.online.evaluation_episodes, EVALUATION_SEED)
+    environment = TaskEnvironment(params.task.environment, shift=params.online.shift)
+    evaluator = Evaluator(params.task.environment, params.online.evaluation_episodes, EVALUATION_SEED, params.online.shift)
     agent = make_agent(environment.spec, params.agent, make_generator(seed, "agent"), device)
     replay, imagines = params.replay, params.replay.synthetic_ratio > 0
     split = load_split(layout, params) if imagines or replay.offline_ratio > 0 else None
