@@ -1,7 +1,7 @@
 """Toys that the component tests share: a goal environment small enough to reason about, and offline data made from it.
 
 `toys/Reach-v0`: a point moves by a tenth of its action on the square [-1, 1]^2. Arriving within 0.15 of the goal is rewarded
-with 1 and terminates. `toys/Drift-v0` is the same with noise that no seed controls.
+with 1 and terminates. `gain` is a factor on the way. `toys/Drift-v0` is the same with noise that no seed controls.
 
 `toys/Balance-v0`: a mass on a line is pushed back to rest in the middle; motion is linear and cost quadratic, so the best return is known.
 """
@@ -45,10 +45,11 @@ BOX2 = spaces.Box(-1.0, 1.0, (2,), np.float32)
 class Reach(gym.Env):
     """See the module's text."""
 
-    def __init__(self, drift: float = 0.0) -> None:
+    def __init__(self, drift: float = 0.0, gain: float = 1.0) -> None:
         self.observation_space = spaces.Dict({"observation": BOX2, "achieved_goal": BOX2, "desired_goal": BOX2})
         self.action_space = BOX2
         self.drift = drift
+        self.gain = gain
         self.forbid_rewards = False
         self._chaos = np.random.default_rng()
 
@@ -61,7 +62,7 @@ class Reach(gym.Env):
 
     def step(self, action):
         noise = self.drift * self._chaos.standard_normal(2) if self.drift else 0.0
-        self.position = np.clip(self.position + STEP * np.clip(action, -1, 1) + noise, -1, 1).astype(np.float32)
+        self.position = np.clip(self.position + STEP * self.gain * np.clip(action, -1, 1) + noise, -1, 1).astype(np.float32)
         reached = bool(self._reached(self.position, self.goal))
         return self._observation(), float(reached), reached, False, {"success": reached}
 

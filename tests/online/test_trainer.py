@@ -66,6 +66,7 @@ def make(
         environment: EnvironmentConfig = toys.REACH,
         offline_buffer: bool = False,
         learned: bool = False,
+        adaptation: AdaptationConfig = ADAPTATION,
     ) -> Trainer:
         capacities = {Source.ONLINE: replay.online_capacity, Source.IMAGINED: replay.synthetic_capacity}
         buffers = [Buffer(capacity, 4, 2, replay.n_step, AGENT.discount, source=source) for source, capacity in capacities.items()]
@@ -83,8 +84,8 @@ def make(
                     arm = learned_rewards(RewardModel(normalizer, EstimatorNetworkConfig(8, 1)).eval())
             bank = DenoiserBank([copy.deepcopy(denoiser) for denoiser in trained_denoisers])
             synthesizer = Synthesizer(bank, copy.deepcopy(trained_estimator), SYNTHESIS, 0.1, arm)
-            adapter = Adapter(synthesizer, offline, held_out, Hindsight(offline, (), HindsightConfig()), ADAPTATION, seed)
-            picked = PickedSet(ADAPTATION.capacity, ADAPTATION.random_drop)
+            adapter = Adapter(synthesizer, offline, held_out, Hindsight(offline, (), HindsightConfig()), adaptation, seed)
+            picked = PickedSet(adaptation.capacity, adaptation.random_drop)
             importance = td_error_importance(agent, replay.n_step, AGENT.discount)
             imagination = Imagination(synthesizer, adapter, picked, importance, offline.states, ends=True)
         evaluator = Evaluator(environment, online.evaluation_episodes, seed=100)
@@ -98,6 +99,11 @@ def run(trainer: Trainer, start: int = 0, until: int | None = None, adapt_every:
     config = trainer.config if until is None else replace(trainer.config, env_steps=until)
     lines = (trainer.run_phase(phase) for phase in plan(config, adapt_every, start) if phase.kind != "checkpoint")
     return [untimed(line) for line in lines if line is not None]
+
+
+def ran(trainer: Trainer) -> Trainer:
+    run(trainer)
+    return trainer
 
 
 def untimed(line: dict[str, Any]) -> dict[str, Any]:
@@ -291,6 +297,46 @@ def test_adaptation_waits_for_an_episode(make: Make) -> None:
     trainer.adapt()
     assert len(trainer.adaptations) == 3
     assert 0 < len(trainer.imagination.picked) <= 3  # type: ignore[union-attr]
+    before, after = trainer.distances or (0.0, 0.0)
+    assert before > 0 and after > 0
+    assert trainer.evaluate()["adaptation/forgotten"] is not None
+
+
+REVERSED = replace(toys.REACH, kwargs={"gain": -1.0})
+ACTUATORS = replace(ADAPTATION, actuators=True)
+
+
+def test_where_actuators_have_changed_imagination_begins_anew(make: Make) -> None:
+    trainer = make(environment=REVERSED, adaptation=ACTUATORS)
+    trainer.warm_start()
+    trainer.collect_and_update(40, lambda n: None)
+    steps, share, stored = trainer.agent.gradient_steps, trainer.replay.synthetic_share, len(trainer.replay.synthetic)
+    trainer.adapt()
+    synthesizer = trainer.imagination.synthesizer  # type: ignore[union-attr]
+    np.testing.assert_allclose(synthesizer.actuators.strength, [-1, -1], rtol=0.2)
+    assert trainer.agent.gradient_steps == steps + ONLINE.warm_start_gradient_steps
+    assert 5 <= len(trainer.replay.synthetic) != stored
+    assert trainer.replay.synthetic_share == pytest.approx(share, abs=0.1)
+    trainer.adapt()
+    assert trainer.agent.gradient_steps == steps + ONLINE.warm_start_gradient_steps  # nothing has changed since
+    assert trainer.evaluate()["adaptation/strength"] == pytest.approx(-1, rel=0.2)
+
+
+def test_actuators_that_are_as_they_were_change_nothing(make: Make) -> None:
+    trainer = make(adaptation=ACTUATORS)
+    run(trainer)
+    assert trainer.imagination.synthesizer.actuators is None  # type: ignore[union-attr]
+    assert same_weights(trainer, ran(make()))
+
+
+def test_a_run_that_knows_its_actuators_is_resumed_bit_for_bit(make: Make) -> None:
+    straight, stopped, resumed = (make(environment=REVERSED, adaptation=ACTUATORS) for _ in range(3))
+    lines = run(straight)
+    before = run(stopped, until=30)
+    assert resumed.load_state_dict(through_a_file(stopped.state_dict()))
+    assert resumed.imagination.synthesizer.actuators is not None
+    assert before + run(resumed, start=30) == lines
+    assert same_weights(straight, resumed)
 
 
 def forbidden(*arguments: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -18,7 +18,10 @@ from atradiff.data.store import OfflineData, stack_trajectories
 from atradiff.data.windows import WindowBatch, Windows
 from atradiff.diffusion.denoiser import Denoiser
 from atradiff.diffusion.training import TrainConfig, fit
+from atradiff.online.distance import imagination_distance
 from atradiff.online.importance import ImportanceName
+from atradiff.synthesis.actuators import measure_actuators
+from atradiff.synthesis.inverse_dynamics import fit_inverse_dynamics, step_scale
 from atradiff.synthesis.length_estimator import StateBatch, States
 from atradiff.synthesis.synthesizer import Synthesizer
 from atradiff.trajectory import Trajectory
@@ -27,6 +30,8 @@ HELD_OUT_BATCH = 128
 ESTIMATOR_SLACK = 0.01
 """Pinball loss, in mean episode lengths, that the estimator may always lose: where offline episodes are nearly deterministic its loss
 is so small that any share of it would forbid all learning."""
+CHANGED = 0.2
+"""Actuators are as they were unless the strength of one differs by more than this share."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,9 @@ class AdaptationConfig:
     learning_rate: Annotated[float, Gt(0), Doc("Peak learning rate of an adaptation.")] = 1e-4
     picked_share: Annotated[float, Ge(0), Le(1), Doc("Share of a batch that comes from the picked trajectories.")] = 0.5
     tolerance: Annotated[float, Ge(0), Doc("An adaptation is rolled back if it raises the held-out offline loss by more than this share.")] = 0.1
+    actuators: Annotated[
+        bool, Doc("Measure what each actuator does now; where that has changed, translate imagined actions, forget D_s and warm start anew.")
+    ] = False
 
 
 class Adapted(NamedTuple):
@@ -83,9 +91,34 @@ class Adapter:
         self._original_estimator = copy.deepcopy(synthesizer.estimator)
         self._held_out = held_out
         self._held_out_seed = seed
+        self._step_scale = step_scale(offline)
+        self._inverse = fit_inverse_dynamics(offline)
+
+    def measure_actuators(self, real: list[Trajectory]) -> bool:
+        """Measure the actuators on all steps of `real`; where they are not as imagination takes them to be, it takes them so from now on.
+
+        Returns whether that is so: then everything imagined before has other actions than it would have now.
+        """
+        found = measure_actuators(real, self._inverse, self._normalizer.spec)
+        known = self.synthesizer.actuators
+        strength = np.ones_like(found.strength) if known is None else known.strength
+        if np.all(np.abs(found.strength - strength) <= CHANGED * np.abs(strength)):
+            return False
+        self.synthesizer.actuators = found
+        self.synthesizer.adapted = True
+        return True
+
+    def distance(self, real: list[Trajectory], generator: torch.Generator) -> float:
+        """How far imagined steps are from those of `real`, see `imagination_distance`."""
+        return imagination_distance(self.synthesizer, self._step_scale, real, generator)
 
     def adapt(self, picked: list[Trajectory], generator: torch.Generator) -> list[Adapted]:
-        """One adaptation of every model on `picked` mixed with offline data, each rolled back by itself if it forgets."""
+        """One adaptation of every model on `picked` mixed with offline data, each rolled back by itself if it forgets.
+
+        The models keep to the offline data's actions: where actuators have changed, those of `picked` are translated back.
+        """
+        if (actuators := self.synthesizer.actuators) is not None:
+            picked = [replace(t, actions=actuators.to_offline(t.actions)) for t in picked]
         data = self._hindsight(stack_trajectories(picked, self._normalizer.spec), _numpy_generator(generator))
         results: list[Adapted] = []
         for horizon, denoiser in self.synthesizer.bank.current.items():

@@ -22,11 +22,12 @@ from atradiff.data.shift import ShiftConfig
 from atradiff.online.adaptation import Adapted, Adapter
 from atradiff.online.importance import Importance, PickedSet
 from atradiff.replay.mixed import MixedReplay, SynthesisTrigger
+from atradiff.synthesis.actuators import Actuators
 from atradiff.synthesis.synthesizer import Imagined, Synthesizer
 from atradiff.trajectory import Array, Trajectory, join_task
 
 TIMERS = ("env", "update", "synthesis", "adapt", "evaluate")
-GENERATORS = ("act", "update", "replay", "trigger", "synthesis", "adapt", "watch")
+GENERATORS = ("act", "update", "replay", "trigger", "synthesis", "adapt", "watch", "distance")
 KEPT_FOR_PICTURES = 32
 WATCHED = 256
 
@@ -118,6 +119,8 @@ class Trainer:
         self.successes = 0
         self.adapted = 0
         self.adaptations: list[Adapted] = []
+        self.distances: tuple[float, float] | None = None  # from imagination to reality, before and after the last adaptation
+        self._warm_starts = np.zeros((0, agent.spec.state_dim), np.float32), np.zeros((0, agent.spec.task_dim), np.float32)
         self.imagined: list[Imagined] = []
         self.latest: list[tuple[int, float, bool]] = []  # of the same: length, estimated length, terminated
         self.seconds: dict[str, float] = dict.fromkeys(TIMERS, 0.0)
@@ -151,12 +154,12 @@ class Trainer:
     def warm_start(self) -> None:
         """Before the first env step: imagine from reset states and learn from that (rlpd: from the offline data). Ours."""
         if self.imagination is not None:
-            self._imagine_beforehand(self.imagination.offline_states)
+            with self._timed("synthesis"):
+                self._warm_starts = self._draw_resets()
+            self._imagine_beforehand()
         elif self.replay.offline is None:
             return
-        with self._timed("update"):
-            for _ in range(self.config.warm_start_gradient_steps):
-                self._learn(self.agent.config.batch_size)
+        self._learn_beforehand()
 
     def collect_and_update(self, until: int, on_step: Callable[[int], None]) -> None:
         """The loop: act, store, request imagination from s', serve requests in batches, update."""
@@ -175,12 +178,24 @@ class Trainer:
             self._imagine()
 
     def adapt(self) -> None:
-        """Adapt the models on the picked real trajectories (nothing happens before the first episode has ended)."""
-        if self.imagination is None or not len(self.imagination.picked):
+        """Adapt the models on the picked real trajectories (nothing happens before the first episode has ended). Actuators that have changed
+        are found on these and on the open episode; then what was imagined is forgotten, and the warm start comes again (ours)."""
+        if self.imagination is None:
+            return
+        adapter, picked = self.imagination.adapter, self.imagination.picked.trajectories
+        real = [*picked, *self._open_episode()]
+        if not (picked or (adapter.config.actuators and real)):
             return
         with self._timed("adapt"):
             self.adapted += 1
-            self.adaptations = self.imagination.adapter.adapt(self.imagination.picked.trajectories, self.generators["adapt"])
+            seed = int(torch.randint(2**31, (), generator=self.generators["distance"]))
+            before = adapter.distance(real, torch.Generator().manual_seed(seed))
+            anew = adapter.config.actuators and adapter.measure_actuators(real)
+            if picked:
+                self.adaptations = adapter.adapt(picked, self.generators["adapt"])
+            self.distances = before, adapter.distance(real, torch.Generator().manual_seed(seed))
+        if anew:
+            self._begin_anew()
 
     def evaluate(self) -> dict[str, Any]:
         """Evaluate, and tell everything worth a line of metrics."""
@@ -202,6 +217,7 @@ class Trainer:
             "synthesis/mean_length": self.trigger.mean_length if self.trigger.trajectories else 0.0,
             "adaptation/count": self.adapted,
             "adaptation/rolled_back": sum(a.rolled_back for a in self.adaptations),
+            **self._adaptation_metrics(),
             **self._watch(),
             **{f"agent/{name}": float(value) for name, value in self._logs.items()},
             "time/seconds": seconds,
@@ -262,21 +278,47 @@ class Trainer:
                 self.trigger.stored(length)
         self._requests.clear()
 
-    def _imagine_beforehand(self, offline_states: Array) -> None:
-        """Imagine from states of the offline data and from those that episodes begin in; no env step is taken for it."""
-        count, size = self.config.warm_start_trajectories, 256
+    def _draw_resets(self) -> tuple[Array, Array]:
+        """States `[N, O]` and tasks `[N, K]` of as many resets as the warm start has trajectories; no env step is taken for it."""
+        resets = [self.environment.reset(episode_seed(self.seed, -1 - i)) for i in range(self.config.warm_start_trajectories)]
+        self._begin_episode()
+        states, tasks = (np.stack(parts) for parts in zip(*resets, strict=True))
+        return states, tasks
+
+    def _imagine_beforehand(self) -> None:
+        """Imagine from states of the offline data and from those that episodes begin in."""
+        assert self.imagination is not None
+        size = 256
         with self._timed("synthesis"):
-            resets = [self.environment.reset(episode_seed(self.seed, -1 - i)) for i in range(count)]
-            self._begin_episode()
-            states, tasks = (np.stack(parts) for parts in zip(*resets, strict=True))
-            offline = round(self.config.warm_start_offline_share * count)
-            drawn = torch.randint(len(offline_states), (offline,), generator=self.generators["synthesis"])
-            states[:offline] = offline_states[drawn.numpy()]
+            states, tasks = self._warm_starts[0].copy(), self._warm_starts[1]
+            offline = round(self.config.warm_start_offline_share * len(states))
+            drawn = torch.randint(len(self.imagination.offline_states), (offline,), generator=self.generators["synthesis"])
+            states[:offline] = self.imagination.offline_states[drawn.numpy()]
             lengths: list[int] = []
-            for first in range(0, count, size):
+            for first in range(0, len(states), size):
                 lengths += self._imagine_from(states[first : first + size], tasks[first : first + size])
             self.trigger.expect(float(np.mean(lengths)))
             self.replay.warm_start_transitions = self.replay.synthetic.added
+
+    def _learn_beforehand(self) -> None:
+        with self._timed("update"):
+            for _ in range(self.config.warm_start_gradient_steps):
+                self._learn(self.agent.config.batch_size)
+
+    def _begin_anew(self) -> None:
+        """Forget D_s and repeat the warm start. What the trigger had added counts as imagined anew, so the synthetic share stays as it was."""
+        triggered = self.replay.synthetic.added - self.replay.warm_start_transitions
+        self.replay.synthetic.clear()
+        self._imagine_beforehand()
+        self.replay.warm_start_transitions -= min(triggered, self.replay.synthetic.added)
+        self._learn_beforehand()
+
+    def _open_episode(self) -> list[Trajectory]:
+        """The episode so far, if it has begun."""
+        if not self._actions:
+            return []
+        states, actions, rewards = np.stack(self._states), np.stack(self._actions), np.asarray(self._rewards, np.float32)
+        return [Trajectory(states, actions, rewards, self._task, terminated=False, truncated=True)]
 
     def _imagine_from(self, states: Array, tasks: Array) -> list[int]:
         """Imagine one trajectory from each state `[B, O]` into D_s, keep the last ones for pictures, and return their lengths."""
@@ -292,6 +334,19 @@ class Trainer:
     def _learn(self, transitions: int) -> None:
         batch = self.replay.sample(transitions, self.generators["replay"])
         self._logs = self.agent.update(batch, self.generators["update"])
+
+    def _adaptation_metrics(self) -> dict[str, float | None]:
+        """Of the last adaptation: how far imagined steps were from real ones before and after it, what the kept denoisers lost on held-out
+        offline data, as a share, and the actuators' mean strength. None where there is nothing to tell of."""
+        lost = [a.loss_after / a.loss_original - 1 for a in self.adaptations if a.model.startswith("denoiser") and not a.rolled_back]
+        actuators = self.imagination.synthesizer.actuators if self.imagination is not None else None
+        before, after = self.distances or (None, None)
+        return {
+            "adaptation/distance_before": before,
+            "adaptation/distance_after": after,
+            "adaptation/forgotten": float(np.mean(lost)) if lost else None,
+            "adaptation/strength": float(actuators.strength.mean()) if actuators is not None else None,
+        }
 
     def _watch(self) -> dict[str, float | None]:
         """What tells whether imagination does its work: of the latest trajectories, the share that end the task and how far they are from their
@@ -336,12 +391,16 @@ class Trainer:
             "latest": [list(told) for told in self.latest],
             "adapted_times": self.adapted,
             "adaptations": [list(adapted) for adapted in self.adaptations],
+            "distances": list(self.distances or ()),
+            "warm_starts": [torch.from_numpy(part) for part in self._warm_starts],
         }
         if self.imagination is not None:
             synthesizer = self.imagination.synthesizer
             state["denoisers"] = {str(h): d.state_dict() for h, d in synthesizer.bank.current.items()}
             state["length_estimator"] = synthesizer.estimator.state_dict()
             state["adapted"] = synthesizer.adapted
+            actuators = synthesizer.actuators
+            state["strength"] = torch.from_numpy(actuators.strength) if actuators is not None else None
             state["picked"] = self.imagination.picked.state_dict()
         return state
 
@@ -364,12 +423,16 @@ class Trainer:
         self.latest = [(int(length), float(estimate), bool(terminated)) for length, estimate, terminated in state["latest"]]
         self.adapted = int(state["adapted_times"])
         self.adaptations = [Adapted(*values) for values in state["adaptations"]]
+        self.distances = tuple(state["distances"]) or None
+        self._warm_starts = tuple(part.numpy() for part in state["warm_starts"])
         if self.imagination is not None:
             synthesizer = self.imagination.synthesizer
             for horizon, denoiser in synthesizer.bank.current.items():
                 denoiser.load_state_dict(state["denoisers"][str(horizon)])
             synthesizer.estimator.load_state_dict(state["length_estimator"])
             synthesizer.adapted = bool(state["adapted"])
+            strength = state["strength"]
+            synthesizer.actuators = Actuators(self.agent.spec, strength.numpy()) if strength is not None else None
             self.imagination.picked.load_state_dict(state["picked"])
         return self._replay_episode(state["episode_actions"].numpy(), state["episode_state"].numpy())
 

@@ -117,6 +117,11 @@ class Buffer:
         """The `count` transitions added last, oldest first."""
         return self.at(torch.arange(self.added - count, self.added) % self.capacity)
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self.added = 0
+        self.close_episode()
+
     def state_dict(self) -> dict[str, Any]:
         """Everything, with only the filled rows."""
         filled = {name: field[: len(self)].clone() for name, field in zip(FIELDS, self._data[:-1], strict=True)}

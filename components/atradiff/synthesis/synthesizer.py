@@ -14,6 +14,7 @@ from typing_extensions import Doc
 from atradiff.data.hindsight import goal_distance
 from atradiff.diffusion.denoiser import Denoiser
 from atradiff.diffusion.sampler import SamplerConfig
+from atradiff.synthesis.actuators import Actuators
 from atradiff.synthesis.bank import DenoiserBank
 from atradiff.synthesis.length_estimator import QUANTILES, LengthEstimator
 from atradiff.synthesis.prune import PruneConfig, Pruned, prune
@@ -61,6 +62,10 @@ class Window(NamedTuple):
     ended: bool
     stopped: bool
 
+    def translated(self, actuators: Actuators | None) -> Window:
+        """The same with the actions that have the same effect now; None leaves them."""
+        return self if actuators is None else self._replace(actions=actuators.to_now(self.actions))
+
 
 class Imagined(NamedTuple):
     """One imagined trajectory with how it came about: the horizons of the windows that were chained, the estimated length, what the
@@ -80,7 +85,8 @@ class Synthesizer:
     estimated anew (ours): windows are chained until one says that the task ends, or covers what is left. With `waypoints` each window
     aims at a goal on the way that is within its reach. No trajectory is longer than `time_limit`: an episode would be truncated there.
 
-    `reward_arm` is None for generated rewards, else the learned model's or the environment's function.
+    `reward_arm` is None for generated rewards, else the learned model's or the environment's function. Where `actuators` have changed, the
+    actions of the current denoisers are translated; those of the originals stay as they are.
     """
 
     def __init__(
@@ -102,6 +108,7 @@ class Synthesizer:
         limits = [limit for limit in (time_limit, config.maximum_length) if limit is not None]
         self.longest = min(limits, default=None)
         self.adapted = False
+        self.actuators: Actuators | None = None
 
     def __call__(self, states: Array, tasks: Array, generator: torch.Generator) -> list[Imagined]:
         """One trajectory from each of `states [B, O]` under `tasks [B, K]`, in the order of the states."""
@@ -143,12 +150,13 @@ class Synthesizer:
         """Append to each chain in `going [G]` the window that begins in its state `[G, O]`; one batch for each denoiser."""
         horizons = self.bank.shortest_cover(lengths)
         for horizon in self.bank.horizons:
-            for denoisers, chosen in ((self.bank.current, ~original), (self.bank.original, original)):
+            ours, theirs = (self.bank.current, ~original, self.actuators), (self.bank.original, original, None)
+            for denoisers, chosen, actuators in (ours, theirs):
                 group = np.flatnonzero((horizons == horizon) & chosen)
                 if len(group):
                     windows = self._windows(denoisers[horizon], states[group], aims[group], tasks[group], generator)
                     for i, window in zip(going[group], windows, strict=True):
-                        chains[i].append(window)
+                        chains[i].append(window.translated(actuators))
 
     def estimate_lengths(self, states: Array, tasks: Array) -> Array:
         """The configured quantile of the remaining steps, `[B]`, at least 1."""
@@ -159,6 +167,12 @@ class Synthesizer:
         """One window from one denoiser for each state, pruned to its length."""
         windows = self._windows(denoiser, states, tasks, tasks, generator)
         return [self._finish([window], task, float(n)) for window, task, n in zip(windows, tasks, lengths, strict=True)]
+
+    def first_windows(self, states: Array, tasks: Array, generator: torch.Generator) -> list[Window]:
+        """One window of the shortest horizon from each of `states [B, O]` under `tasks [B, K]`, as the current models have it."""
+        aims, _ = self._aims(states, tasks)
+        windows = self._windows(self.bank.current[self.bank.horizons[0]], states, aims, tasks, generator)
+        return [window.translated(self.actuators) for window in windows]
 
     def _windows(self, denoiser: Denoiser, states: Array, aims: Array, tasks: Array, generator: torch.Generator) -> list[Window]:
         """One batch from one denoiser that aims at `aims [B, K]`, labelled by the reward arm, if there is one, under `tasks [B, K]`."""
