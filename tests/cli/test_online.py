@@ -73,6 +73,7 @@ def test_the_flow_is_to_be_seen_in_prefect(run: RunFolder, prefect_home: Path) -
         (f"{name}-symptoms", "table"),
         (f"{name}-learning-curve", "markdown"),
         (f"{name}-imagined", "markdown"),
+        (f"{name}-distances", "markdown"),
     }
 
 

@@ -76,7 +76,7 @@ def test_a_run_folder_holds_what_it_should(online_project: Layout, tmp_path: Pat
     assert all(row.keys() >= REQUIRED_METRICS for row in folder.metrics())
     assert [path.name for path in checkpoint_folders(folder)] == ["step-000000040", "step-000000060"]
     html = run.finish().read_text()
-    assert html.count("data:image/svg+xml;base64,") == 2
+    assert html.count("data:image/svg+xml;base64,") == 3
     assert "http://" not in html
     assert "https://" not in html
     assert "What the pruner did" in html
@@ -89,6 +89,7 @@ def test_a_run_folder_holds_what_it_should(online_project: Layout, tmp_path: Pat
         "report.html",
         "learning-curve.svg",
         "imagined.svg",
+        "distances.svg",
     }
 
 

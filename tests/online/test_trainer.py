@@ -297,8 +297,9 @@ def test_adaptation_waits_for_an_episode(make: Make) -> None:
     trainer.adapt()
     assert len(trainer.adaptations) == 3
     assert 0 < len(trainer.imagination.picked) <= 3  # type: ignore[union-attr]
-    before, after = trainer.distances or (0.0, 0.0)
-    assert before > 0 and after > 0
+    (distances,) = trainer.distances
+    assert distances.env_steps == 30
+    assert min(distances.before, distances.after) > 0
     assert trainer.evaluate()["adaptation/forgotten"] is not None
 
 
@@ -317,6 +318,7 @@ def test_where_actuators_have_changed_imagination_begins_anew(make: Make) -> Non
     assert trainer.agent.gradient_steps == steps + ONLINE.warm_start_gradient_steps
     assert 5 <= len(trainer.replay.synthetic) != stored
     assert trainer.replay.synthetic_share == pytest.approx(share, abs=0.1)
+    assert trainer.distances[-1].after < trainer.distances[-1].before
     trainer.adapt()
     assert trainer.agent.gradient_steps == steps + ONLINE.warm_start_gradient_steps  # nothing has changed since
     assert trainer.evaluate()["adaptation/strength"] == pytest.approx(-1, rel=0.2)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from atradiff.data.simulator import Maze
-from atradiff.reporting.pictures import imagined_over_maze, learning_curves, loss_curve
+from atradiff.online.distance import Distances
+from atradiff.reporting.pictures import adaptation_distances, imagined_over_maze, learning_curves, loss_curve
 from atradiff.trajectory import Trajectory
 
 MAZE = Maze(np.asarray([[True, True, True], [True, False, True], [True, True, True]]), 1.0)
@@ -59,3 +60,9 @@ def test_trajectories_are_drawn_over_a_maze_or_projected(tmp_path: Path, maze: M
 def test_a_state_of_one_entry_and_no_goal_is_projected_too(tmp_path: Path) -> None:
     imagined_over_maze(tmp_path / "line.svg", [trajectory(5, state_dim=1, task_dim=0)], [], None)
     assert (tmp_path / "line.svg").exists()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_distances_are_drawn(tmp_path: Path, count: int) -> None:
+    adaptation_distances(tmp_path / "distances.svg", [Distances(100 * i, 1.0, 0.5) for i in range(count)])
+    assert (tmp_path / "distances.svg").read_text().startswith("<?xml")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
@@ -12,6 +14,14 @@ from atradiff.trajectory import Array, Trajectory
 STARTS = 64
 """Real states from which imagined steps are compared with real ones."""
 PROJECTIONS = 64
+
+
+class Distances(NamedTuple):
+    """How far imagination was from reality before and after the adaptation at `env_steps`."""
+
+    env_steps: int
+    before: float
+    after: float
 
 
 def imagination_distance(synthesizer: Synthesizer, step_scale: Array, real: list[Trajectory], generator: torch.Generator) -> float:

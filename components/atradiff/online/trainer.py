@@ -20,6 +20,7 @@ from atradiff.agents.evaluate import Evaluator
 from atradiff.data.environment import TaskEnvironment
 from atradiff.data.shift import ShiftConfig
 from atradiff.online.adaptation import Adapted, Adapter
+from atradiff.online.distance import Distances
 from atradiff.online.importance import Importance, PickedSet
 from atradiff.replay.mixed import MixedReplay, SynthesisTrigger
 from atradiff.synthesis.actuators import Actuators
@@ -119,7 +120,7 @@ class Trainer:
         self.successes = 0
         self.adapted = 0
         self.adaptations: list[Adapted] = []
-        self.distances: tuple[float, float] | None = None  # from imagination to reality, before and after the last adaptation
+        self.distances: list[Distances] = []
         self._warm_starts = np.zeros((0, agent.spec.state_dim), np.float32), np.zeros((0, agent.spec.task_dim), np.float32)
         self.imagined: list[Imagined] = []
         self.latest: list[tuple[int, float, bool]] = []  # of the same: length, estimated length, terminated
@@ -193,7 +194,8 @@ class Trainer:
             anew = adapter.config.actuators and adapter.measure_actuators(real)
             if picked:
                 self.adaptations = adapter.adapt(picked, self.generators["adapt"])
-            self.distances = before, adapter.distance(real, torch.Generator().manual_seed(seed))
+            after = adapter.distance(real, torch.Generator().manual_seed(seed))
+            self.distances.append(Distances(self.env_steps, before, after))
         if anew:
             self._begin_anew()
 
@@ -340,10 +342,10 @@ class Trainer:
         offline data, as a share, and the actuators' mean strength. None where there is nothing to tell of."""
         lost = [a.loss_after / a.loss_original - 1 for a in self.adaptations if a.model.startswith("denoiser") and not a.rolled_back]
         actuators = self.imagination.synthesizer.actuators if self.imagination is not None else None
-        before, after = self.distances or (None, None)
+        last = self.distances[-1] if self.distances else None
         return {
-            "adaptation/distance_before": before,
-            "adaptation/distance_after": after,
+            "adaptation/distance_before": last.before if last else None,
+            "adaptation/distance_after": last.after if last else None,
             "adaptation/forgotten": float(np.mean(lost)) if lost else None,
             "adaptation/strength": float(actuators.strength.mean()) if actuators is not None else None,
         }
@@ -391,7 +393,7 @@ class Trainer:
             "latest": [list(told) for told in self.latest],
             "adapted_times": self.adapted,
             "adaptations": [list(adapted) for adapted in self.adaptations],
-            "distances": list(self.distances or ()),
+            "distances": [list(distances) for distances in self.distances],
             "warm_starts": [torch.from_numpy(part) for part in self._warm_starts],
         }
         if self.imagination is not None:
@@ -423,8 +425,9 @@ class Trainer:
         self.latest = [(int(length), float(estimate), bool(terminated)) for length, estimate, terminated in state["latest"]]
         self.adapted = int(state["adapted_times"])
         self.adaptations = [Adapted(*values) for values in state["adaptations"]]
-        self.distances = tuple(state["distances"]) or None
-        self._warm_starts = tuple(part.numpy() for part in state["warm_starts"])
+        self.distances = [Distances(*values) for values in state["distances"]]
+        states, tasks = state["warm_starts"]
+        self._warm_starts = states.numpy(), tasks.numpy()
         if self.imagination is not None:
             synthesizer = self.imagination.synthesizer
             for horizon, denoiser in synthesizer.bank.current.items():

@@ -72,7 +72,7 @@ def _strength(done: NDArray[np.floating], told: NDArray[np.floating]) -> float:
     return float(np.copysign(max(SMALLEST, 1 / max(abs(median), SMALLEST)), median))
 
 
-def _middle_and_half(spec: Spec) -> tuple[Array, Array]:
+def _middle_and_half(spec: Spec) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The middle `[A]` of the action range and half of its width `[A]`."""
-    low, high = np.asarray(spec.action_low, np.float32), np.asarray(spec.action_high, np.float32)
+    low, high = np.asarray(spec.action_low, np.float64), np.asarray(spec.action_high, np.float64)
     return (low + high) / 2, (high - low) / 2

@@ -17,7 +17,7 @@ from atradiff.online.trainer import Phase, Trainer, plan
 from atradiff.params.render import render_yaml
 from atradiff.params.schema import Params
 from atradiff.project.layout import Layout
-from atradiff.reporting.pictures import imagined_over_maze, learning_curves
+from atradiff.reporting.pictures import adaptation_distances, imagined_over_maze, learning_curves
 from atradiff.reporting.report import write_report
 
 DRAWN = 12
@@ -99,6 +99,9 @@ class OnlineRun:
                 titles=("Imagined, latest", "Real, picked for adaptation"),
             )
             drawn.append(self.folder.imagined_picture)
+        if self.trainer.distances:
+            adaptation_distances(self.folder.distances_picture, self.trainer.distances)
+            drawn.append(self.folder.distances_picture)
         return drawn
 
     def finish(self) -> Path:

@@ -89,6 +89,10 @@ class RunFolder:
     def trace(self) -> Path:
         return self.path / "trace.json"
 
+    @property
+    def distances_picture(self) -> Path:
+        return self.path / "distances.svg"
+
     def params(self) -> Params:
         """The parameters this run was started with."""
         from atradiff.params.load import load_params

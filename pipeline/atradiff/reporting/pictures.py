@@ -19,6 +19,7 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from atradiff.data.simulator import Maze
+from atradiff.online.distance import Distances
 from atradiff.trajectory import Array, Trajectory
 
 matplotlib.use("Agg")
@@ -131,6 +132,19 @@ def banded_curves(path: Path, panels: Mapping[str, Mapping[str, tuple[Array, Arr
         figure.axes[0].set_ylabel("success rate")
         handles = {label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
         figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=min(3, len(labels)))
+
+
+def adaptation_distances(path: Path, distances: Sequence[Distances]) -> None:
+    """How far imagined steps are from real ones, before and after each adaptation."""
+    with _figure(path, 7.2, 3.2) as figure:
+        axes = figure.add_subplot(title="How far imagination is from reality", xlabel="env steps", ylabel="sliced Wasserstein distance")
+        steps, before, after = zip(*distances, strict=True)
+        axes.vlines(steps, before, after, color=MUTED, linewidth=1.2)
+        axes.plot(steps, before, "o", color=PALETTE[1], label="before the adaptation")
+        axes.plot(steps, after, "s", color=PALETTE[0], label="after it")
+        axes.set_ylim(bottom=0)
+        _env_steps_axis(axes, 7)
+        figure.legend(loc="outside lower center", ncols=2)
 
 
 def _env_steps_axis(axes: Axes, ticks: int) -> None:
