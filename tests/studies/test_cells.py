@@ -34,6 +34,8 @@ def test_studies_answer_what_they_are_named_after() -> None:
     assert settings("transitions-or-trajectories", "synthesis.maximum_length") == [1, 8, 32, 128]
     assert settings("ratio", "replay.synthetic_ratio") == [0.0, 0.2, 0.5, 0.8, 0.95]
     assert settings("adaptation", "adaptation.importance") == ["td_error", "reward", "curiosity", "uniform"]
+    assert {settings("shift", "online.shift.actuator_gain")[0]} == set(settings("adaptation", "online.shift.actuator_gain")) == {-1.0}
+    assert settings("shift", "adaptation.actuators") == [True, False, True]
     assert settings("denoiser", "denoiser.network.backbone") == ["mlp", "dit", "unet"]
     assert settings("lengths", "denoiser.horizons") == [[128], [128], [32], [32]]
     assert settings("imitation", "agent.imitation_filter") == [False, True]

@@ -18,6 +18,9 @@ FAR_MAZES = ("pointmaze-medium", "pointmaze-large")
 ONE_MAZE = ("pointmaze-medium",)
 STUDIED_UTD_RATIO = 4
 """Critic steps for each env step at most; the published 20 would cost five times as much."""
+SHIFTED = {"online.shift.actuator_gain": -1.0}
+"""Factors from 0.2 to 5 change nothing: whoever imitates ways to the goal is a feedback controller. Reversed actuators do."""
+FOLLOWING = {"adaptation.adapt_every": 100, "adaptation.gradient_steps": 10, "adaptation.actuators": True}
 
 
 def _imagining(label: str, settings: dict[str, Any] | None = None, control: str = CONTROL, arm: Arm = "atradiff") -> Variant:
@@ -108,21 +111,35 @@ def _transitions_or_trajectories(params: Params) -> list[Variant]:
     return [*longest, _rlpd(settings=cold)]
 
 
+def _shift(params: Params) -> list[Variant]:
+    """Reversed actuators, and the offline data and models of the task without them. The control is the same without adaptation; `originals only`
+    imagines and warm starts anew as `on` does, but with the models as they were."""
+    on = {**SHIFTED, **FOLLOWING}
+    return [
+        _imagining("on", on, control="off"),
+        _imagining("off", {**SHIFTED, "adaptation.adapt_every": 0}, control="off"),
+        _imagining("denoisers only", {**on, "adaptation.actuators": False}, control="off"),
+        _imagining("originals only", {**on, "synthesis.original_share": 1.0}, control="off"),
+        Variant(CONTROL, "rlpd", "off", SHIFTED),
+    ]
+
+
 def _adaptation(params: Params) -> list[Variant]:
-    """The control is the same without adaptation."""
+    """On the task of the study `shift`. The control is the same without adaptation."""
+    common = {**SHIFTED, **FOLLOWING}
 
     def variant(label: str, **settings: Any) -> Variant:
-        return _imagining(label, {f"adaptation.{name}": value for name, value in settings.items()}, control="off")
+        return _imagining(label, {**common, **{f"adaptation.{name}": value for name, value in settings.items()}}, control="off")
 
     def original(share: float) -> Variant:
-        return _imagining(f"original_share {share}", {"synthesis.original_share": share}, control="off")
+        return _imagining(f"original_share {share}", {**common, "synthesis.original_share": share}, control="off")
 
     return [
         variant("off", adapt_every=0),
         *(variant(name, importance=name) for name in ("td_error", "reward", "curiosity", "uniform")),
         *(variant(f"random_drop {chance}", random_drop=chance) for chance in (0.0, 0.5)),
         *(original(share) for share in (0.0, 0.5)),
-        _rlpd(),
+        _rlpd(settings=SHIFTED),
     ]
 
 
@@ -159,7 +176,8 @@ STUDIES = {
             ONE_MAZE,
             _transitions_or_trajectories,
         ),
-        Study("adaptation", "importance indicators, random drop, share of the original; control: off", ONE_MAZE, _adaptation),
+        Study("shift", "reversed actuators: adaptation on, off, in parts; control: off", ("pointmaze-umaze",), _shift),
+        Study("adaptation", "the same shift: importance indicators, random drop, share of the original; control: off", ("pointmaze-umaze",), _adaptation),
         Study("ratio", "rho, the imagined share of what is stored, from 0 to 0.95", ONE_MAZE, _ratio),
         Study("denoiser", "mlp, dit and unet at equal gradient steps", ONE_MAZE, _denoiser),
     )
