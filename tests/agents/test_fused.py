@@ -61,3 +61,8 @@ def test_fused_is_the_readable_form(config: AgentConfig, updates: int) -> None:
 
 def test_on_a_cpu_the_fused_form_is_taken() -> None:
     assert type(make_agent(toys.SPEC, CONFIG, toys.generator())) is FusedSAC
+
+
+@pytest.mark.parametrize("config", [replace(CONFIG, dropout=0.1), replace(CONFIG, actor_value="min"), replace(CONFIG, actor_value="first")])
+def test_what_the_fused_form_does_not_know_the_readable_one_does(config: AgentConfig) -> None:
+    assert type(make_agent(toys.SPEC, config, toys.generator())) is SAC
