@@ -36,6 +36,9 @@ def batch(config: AgentConfig, random: torch.Generator) -> TransitionBatch:
         (replace(CONFIG, backup_entropy=True, imitation_weight=0.0), 20),
         (replace(CONFIG, imitation_filter=True, layer_norm=False, depth=1), 20),
         (replace(CONFIG, num_critics=4, num_min_critics=2, depth=3, temperature_learning_rate=0.0), 20),
+        (replace(CONFIG, num_critics=4, num_min_critics=2, dropout=0.2), 20),
+        (replace(CONFIG, dropout=0.2, layer_norm=False, actor_value="min"), 20),
+        (replace(CONFIG, actor_value="first"), 20),
     ],
 )
 def test_fused_is_the_readable_form(config: AgentConfig, updates: int) -> None:
@@ -61,8 +64,3 @@ def test_fused_is_the_readable_form(config: AgentConfig, updates: int) -> None:
 
 def test_on_a_cpu_the_fused_form_is_taken() -> None:
     assert type(make_agent(toys.SPEC, CONFIG, toys.generator())) is FusedSAC
-
-
-@pytest.mark.parametrize("config", [replace(CONFIG, dropout=0.1), replace(CONFIG, actor_value="min"), replace(CONFIG, actor_value="first")])
-def test_what_the_fused_form_does_not_know_the_readable_one_does(config: AgentConfig) -> None:
-    assert type(make_agent(toys.SPEC, config, toys.generator())) is SAC

@@ -52,7 +52,7 @@ def test_gradients_are_autograds_own(layer_norm: bool, depth: int, dropout: floa
     x = torch.randn(5, 4, generator=toys.generator(), dtype=torch.float64, requires_grad=True)
     weight = torch.randn(3, 5, 2, generator=toys.generator(1), dtype=torch.float64)
     learned = [x, *net.parameters()]
-    masks = net._draw_masks(3, x, toys.generator(7)) if dropout else []
+    masks = net.draw_masks(3, len(x), toys.generator(7))
     ours = torch.autograd.grad((net(x, generator=toys.generator(7)) * weight).sum(), learned)
     reference = torch.stack([slowly(net, x, member, masks) for member in range(3)])
     theirs = torch.autograd.grad((reference * weight).sum(), learned)

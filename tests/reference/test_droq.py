@@ -18,6 +18,7 @@ from torch.nn import functional
 
 import toys
 from atradiff.agents.actor_critic import AgentConfig
+from atradiff.agents.fused import FusedSAC
 from atradiff.agents.networks import EnsembleMLP
 from atradiff.agents.sac import SAC
 from atradiff.trajectory import TransitionBatch
@@ -86,10 +87,11 @@ class Slow:
         self.optimizers[which].step()
 
 
-def test_droq(monkeypatch: pytest.MonkeyPatch) -> None:
-    sac = SAC(SPEC, CONFIG, toys.generator())
+@pytest.mark.parametrize("kind", [SAC, FusedSAC])
+def test_droq(kind: type[SAC], monkeypatch: pytest.MonkeyPatch) -> None:
+    sac = kind(SPEC, CONFIG, toys.generator())
     slow, masks, noises = Slow(sac), list[list[Tensor]](), list[Tensor]()
-    draw_masks, draw_noise = EnsembleMLP._draw_masks, SAC._noise
+    draw_masks, draw_noise = EnsembleMLP.draw_masks, SAC._noise
 
     def seen_masks(*arguments: Any) -> list[Tensor]:
         masks.append(draw_masks(*arguments))
@@ -99,7 +101,7 @@ def test_droq(monkeypatch: pytest.MonkeyPatch) -> None:
         noises.append(draw_noise(*arguments))
         return noises[-1]
 
-    monkeypatch.setattr(EnsembleMLP, "_draw_masks", seen_masks)
+    monkeypatch.setattr(EnsembleMLP, "draw_masks", seen_masks)
     monkeypatch.setattr(SAC, "_noise", seen_noise)
     for update in range(UPDATES):
         batch = make_batch(update)

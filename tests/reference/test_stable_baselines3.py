@@ -15,6 +15,7 @@ from torch import Tensor
 
 import toys
 from atradiff.agents.actor_critic import ActorCritic, AgentConfig
+from atradiff.agents.fused import FusedSAC
 from atradiff.agents.make import make_agent
 from atradiff.agents.sac import SAC
 from atradiff.bench.peers import Shapes
@@ -73,11 +74,11 @@ def assert_same_agents(agent: ActorCritic, model: Any) -> None:
         assert_same_weights(agent.target_critic.net, member, linears(model.critic_target.q_networks[member]))
 
 
-def test_sac(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [SAC, FusedSAC])
+def test_sac(kind: type[SAC], monkeypatch: pytest.MonkeyPatch) -> None:
     """Their temperature's loss is log(alpha) (entropy - target), ours alpha (...), as in the paper (eq. 18): the gradients differ by alpha,
     which Adam divides out. Their density has an epsilon against log(0), which is taken from it: ours needs none."""
-    sac = make_agent(SPEC, SAC_CONFIG, toys.generator())
-    assert isinstance(sac, SAC)
+    sac = kind(SPEC, SAC_CONFIG, toys.generator())
     model = peer(sac, stable_baselines3.SAC, ent_coef="auto_0.3")
     model.actor.action_dist.epsilon = 0.0
     for update in range(UPDATES):

@@ -8,6 +8,8 @@ them. `SAC` is the text to read; a test holds this one to it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,9 +34,11 @@ class Pass:
         self._gradients: list[Tensor] = []
         self._inputs: list[Tensor] = []
         self._norms: list[tuple[Tensor, Tensor]] = []
+        self._masks: Sequence[Tensor] = ()
 
-    def forward(self, x: Tensor, members: Tensor | None = None) -> Tensor:
-        """`[B, in]` to `[E, B, out]`, of all networks or of those with the given numbers; overwritten by the next batch of that size."""
+    def forward(self, x: Tensor, members: Tensor | None = None, masks: Sequence[Tensor] = ()) -> Tensor:
+        """`[B, in]` to `[E, B, out]`, of all networks or of those with the given numbers, with what the masks drop dropped out;
+        overwritten by the next batch of that size."""
         weights, biases = self._weights, self._biases
         if members is not None:
             weights, biases = ([p.index_select(0, members) for p in parameters] for parameters in (weights, biases))
@@ -42,9 +46,11 @@ class Pass:
             self._rooms[len(x)] = self._room(len(x))
         self._outputs, self._gradients = self._rooms[len(x)]
         hidden = x.expand(self._members, *x.shape)
-        self._inputs, self._norms = [hidden], []
-        for weight, bias, output in zip(weights[:-1], biases[:-1], self._outputs, strict=False):
+        self._inputs, self._norms, self._masks = [hidden], [], masks
+        for k, (weight, bias, output) in enumerate(zip(weights[:-1], biases[:-1], self._outputs, strict=False)):
             hidden = torch.baddbmm(bias, hidden, weight, out=output)
+            if masks:
+                hidden.mul_(masks[k])
             if self._layer_norm:
                 hidden, mean, scale = torch.native_layer_norm(output, output.shape[-1:], None, None, LAYER_NORM_EPSILON)
                 self._norms.append((mean, scale))
@@ -74,12 +80,23 @@ class Pass:
             gradient = torch.ops.aten.native_layer_norm_backward(
                 gradient, linear, linear.shape[-1:], mean, scale, None, None, [True, False, False]
             )[0]
+        if self._masks:
+            gradient.mul_(self._masks[k - 1])
         return gradient
 
     def _room(self, size: int) -> tuple[list[Tensor], list[Tensor]]:
         """For the outputs of the layers and the gradients of their inputs."""
         outputs, gradients = ([w.new_empty(self._members, size, w.shape[side]) for w in self._weights] for side in (2, 1))
         return outputs, gradients
+
+
+class Draws(NamedTuple):
+    """What one critic update draws, in the order of `ActorCritic.critic_loss`."""
+
+    critic_masks: list[Tensor]
+    noise: Tensor
+    members: Tensor | None
+    target_masks: list[Tensor]
 
 
 class FusedSAC(SAC):
@@ -99,16 +116,17 @@ class FusedSAC(SAC):
     def update(self, batch: TransitionBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """As `ActorCritic.update`; what does not change from one critic update to the next is done for all of them at once."""
         config, parts = self.config, len(batch.reward) // self.config.batch_size
-        next_input, added, members = self._next_input(batch, parts, generator)
+        draws = [self._draw(generator) for _ in range(parts)]
+        next_input, added = self._next_input(batch, torch.stack([drawn.noise for drawn in draws], dim=1))
         dealt = (torch.cat([batch.observation, batch.action], -1), next_input, batch.reward, batch.discount)
         dealt = [field.unflatten(0, (-1, parts)).unbind(1) for field in dealt]
         error = values = next_input
         for k, (x, next_x, reward, discount) in enumerate(zip(*dealt, strict=True)):
-            value = self._target_pass.forward(next_x, members[k]).amin(0)
+            value = self._target_pass.forward(next_x, draws[k].members, draws[k].target_masks).amin(0)
             if added is not None:
                 value += added[k]
             target = reward + discount * value[:, 0]
-            values = self._critic_pass.forward(x)
+            values = self._critic_pass.forward(x, masks=draws[k].critic_masks)
             error = values - target[:, None]
             self._critic_pass.backward(error * self._of_error, *self._of_critic)
             self.critic_optimizer.step(self._critic_gradient)
@@ -117,27 +135,27 @@ class FusedSAC(SAC):
         logs = {"critic/loss": error.pow(2).mean(), "critic/value": values.mean()}
         return {**logs, **self.learn_actor(TransitionBatch(*(field[parts - 1 :: parts] for field in batch)), generator)}
 
-    def _next_input(
-        self, batch: TransitionBatch, parts: int, generator: torch.Generator
-    ) -> tuple[Tensor, tuple[Tensor, ...] | None, list[Tensor | None]]:
+    def _draw(self, generator: torch.Generator) -> Draws:
+        """For one part of a batch."""
+        count, asked, size = self.config.num_critics, self.config.num_min_critics, self.config.batch_size
+        return Draws(
+            self.critic.net.draw_masks(count, size, generator),
+            self._noise(size, generator),
+            torch.randperm(count, generator=generator)[:asked].to(self.device) if asked < count else None,
+            self.target_critic.net.draw_masks(asked, size, generator),
+        )
+
+    def _next_input(self, batch: TransitionBatch, noise: Tensor) -> tuple[Tensor, tuple[Tensor, ...] | None]:
         """What `ActorCritic.targets` asks the target critics about: their input `[N, D + A]` and, for each part, what is added to their
-        value `[B, 1]`, if anything, and which critics are asked, if not all; drawn in the order of the parts."""
-        config = self.config
-        noise: list[Tensor] = []
-        members: list[Tensor | None] = []
-        for _ in range(parts):
-            noise.append(self._noise(config.batch_size, generator))
-            every = config.num_min_critics == config.num_critics
-            drawn = None if every else torch.randperm(config.num_critics, generator=generator)[: config.num_min_critics].to(self.device)
-            members.append(drawn)
+        value `[B, 1]`, if anything; from the parts' noise `[B, parts, A]`."""
         mean, raw = self._actor_pass.forward(batch.next_observation)[0].chunk(2, dim=-1)
-        dealt = torch.stack(noise, dim=1).flatten(0, 1)
-        if not config.backup_entropy:
+        dealt, parts = noise.flatten(0, 1), noise.shape[1]
+        if not self.config.backup_entropy:
             action, added = self.actor.squash(torch.addcmul(mean, raw.clamp(*LOG_STD_RANGE).exp(), dealt)), None
         else:
             action, log_density = self.actor.sample(mean, raw.clamp(*LOG_STD_RANGE), dealt)
             added = (-self.log_temperature.exp() * log_density).view(-1, parts, 1).unbind(1)
-        return torch.cat([batch.next_observation, action], -1), added, members
+        return torch.cat([batch.next_observation, action], -1), added
 
     @torch.no_grad()
     def learn_actor(self, batch: TransitionBatch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -151,12 +169,13 @@ class FusedSAC(SAC):
         action = torch.addcmul(self.actor.centre, half, tanh)
         log_density = -0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi)
         log_density = (log_density - 2 * (math.log(2) - before - functional.softplus(folded))).sum(-1)
-        value = self._critic_pass.forward(torch.cat([batch.observation, action], -1))[..., 0].mean(0)
+        masks = self.critic.net.draw_masks(self.config.num_critics, len(mean), generator)
+        value, of_value = self._climbed(self._critic_pass.forward(torch.cat([batch.observation, action], -1), masks=masks))
         loss = (temperature * log_density - value).mean()
 
         of_density = temperature * self._share
         twice = 2 * of_density
-        of_action = self._critic_pass.backward_to_input(self._of_value)[:, self.spec.observation_dim :]
+        of_action = self._critic_pass.backward_to_input(of_value)[:, self.spec.observation_dim :]
         of_before = torch.ops.aten.tanh_backward(of_action * half, tanh)
         of_before -= 2 * torch.ops.aten.softplus_backward(twice.expand_as(folded), folded, 1, 20)
         of_before += twice
@@ -173,6 +192,17 @@ class FusedSAC(SAC):
         self.actor_optimizer.step(self._actor_gradient)
         self.temperature_optimizer.step(temperature * (-log_density - self.target_entropy).mean())
         return {"actor/loss": loss, "actor/entropy": -log_density.mean(), "temperature": self.log_temperature.detach().exp()}
+
+    def _climbed(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """`ActorCritic.actor_value` `[B]` of all critics' values `[E, B, 1]`, and the gradient of minus its mean with respect to these."""
+        match self.config.actor_value:
+            case "mean":
+                return values[..., 0].mean(0), self._of_value
+            case "min":
+                least = values == values.amin(0)
+                return values[..., 0].amin(0), -self._share * least / least.sum(0)
+            case "first":
+                return values[0, :, 0], torch.cat([self._of_value[:1] * len(values), torch.zeros_like(self._of_value[1:])])
 
 
 def flat_gradient(net: EnsembleMLP) -> tuple[Tensor, list[Tensor], list[Tensor]]:

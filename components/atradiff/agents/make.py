@@ -15,8 +15,8 @@ FUSED: dict[type[ActorCritic], type[ActorCritic]] = {SAC: FusedSAC}
 
 
 def make_agent(spec: Spec, config: AgentConfig, generator: torch.Generator, device: torch.device | str = "cpu") -> ActorCritic:
-    """An agent of `config.algorithm` with fresh networks; on a CPU in its fused form, if it has one that knows the settings."""
+    """An agent of `config.algorithm` with fresh networks; on a CPU in its fused form, if it has one."""
     kind = AGENTS[config.algorithm]
-    if torch.device(device).type == "cpu" and config.dropout == 0 and config.actor_value == "mean":
+    if torch.device(device).type == "cpu":
         kind = FUSED.get(kind, kind)
     return kind(spec, config, generator, device)

@@ -35,16 +35,18 @@ class EnsembleMLP(nn.Module):
         parameters = [*self.weights, *self.biases]
         if members is not None:
             parameters = [p[members] for p in parameters]
-        masks = self._draw_masks(len(parameters[0]), x, generator) if generator is not None and self.dropout > 0 else []
+        masks = self.draw_masks(len(parameters[0]), len(x), generator) if generator is not None else []
         return _EnsembleMLP.apply(x, self.layer_norm, masks, *parameters)  # pyright: ignore
 
-    def _draw_masks(self, ensemble: int, x: Tensor, generator: torch.Generator) -> list[Tensor]:
-        """For each hidden layer `[E, B, width]`: 0 where a unit is dropped, else 1 / (1 - dropout), which keeps its mean."""
+    def draw_masks(self, ensemble: int, size: int, generator: torch.Generator) -> list[Tensor]:
+        """For each hidden layer `[E, B, width]`: 0 where a unit is dropped, else 1 / (1 - dropout), which keeps its mean; none without dropout."""
+        if self.dropout == 0:
+            return []
         widths = [bias.shape[-1] for bias in self.biases[:-1]]
-        sizes = [ensemble * len(x) * width for width in widths]
-        masks = torch.full((sum(sizes),), 1 / (1 - self.dropout), dtype=x.dtype, device=x.device)
-        masks[dropped_units(sum(sizes), self.dropout, generator).to(x.device)] = 0
-        return [mask.view(ensemble, len(x), width) for mask, width in zip(masks.split(sizes), widths, strict=True)]
+        sizes = [ensemble * size * width for width in widths]
+        masks = self.biases[0].new_full((sum(sizes),), 1 / (1 - self.dropout))
+        masks[dropped_units(len(masks), self.dropout, generator).to(masks.device)] = 0
+        return [mask.view(ensemble, size, width) for mask, width in zip(masks.split(sizes), widths, strict=True)]
 
 
 def dropped_units(count: int, chance: float, generator: torch.Generator) -> Tensor:
