@@ -63,14 +63,18 @@ class Normalizer:
     def outcomes(self, outcome: Array) -> tuple[Array, BoolArray]:
         """Rewards `[..., H - 1]` and terminations `[..., H - 1]` of the transitions in windows' outcome channels `[..., H, 3]`.
 
-        A transition ends the task if the end channel is below zero in the row after it. The first one that does takes its reward from
-        the final-reward channel, all others theirs from the reward channel; both are snapped where rewards are sparse.
+        The first one that ends the task takes its reward from the final-reward channel, all others theirs from the reward channel; both are
+        snapped where rewards are sparse.
         """
-        ended = outcome[..., 1:, 1] < 0
+        ended = self.ended(outcome)
         rewards = self.snap_rewards(outcome[..., :-1, 0])
         for window in map(tuple, np.argwhere(ended.any(-1))):
             rewards[window][ended[window].argmax()] = self.snap_rewards(outcome[window][:, 2].mean(keepdims=True))[0]
         return rewards, ended
+
+    def ended(self, outcome: Array) -> BoolArray:
+        """The terminations alone: a transition ends the task if the end channel is below zero in the row after it."""
+        return outcome[..., 1:, 1] < 0
 
     def snap_rewards(self, rewards: Array) -> Array:
         """The nearest of the task's few reward values; unchanged where rewards are continuous."""

@@ -181,11 +181,12 @@ class Synthesizer:
         window_states, actions, outcomes = normalizer.split(rows)
         window_states[:, 0] = states  # exactly, not but for rounding
         actions, next_states = actions[:, :-1], window_states[:, 1:]
-        rewards, believed = normalizer.outcomes(outcomes)
         passing = (aims != tasks).any(-1, keepdims=True)
         if self.reward_arm is not None:
+            believed = normalizer.ended(outcomes)
             rewards, ended = self.reward_arm(window_states[:, :-1], actions, next_states, tasks)
         else:  # to arrive at a waypoint is no success
+            rewards, believed = normalizer.outcomes(outcomes)
             rewards, ended = np.where(passing, np.float32(normalizer.spec.reward_minimum), rewards), believed & ~passing
         stops = believed | ended
         if self.waypoints is not None:
