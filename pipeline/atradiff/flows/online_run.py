@@ -86,23 +86,28 @@ class OnlineRun:
         return find_symptoms(self.folder.metrics())
 
     def draw(self) -> list[Path]:
-        """The pictures of the run so far, one path each."""
-        learning_curves(self.folder.learning_curve, {f"{self.arm}, seed {self.seed}": [self.folder.metrics()]})
-        drawn = [self.folder.learning_curve]
-        if self.trainer.imagination is not None and self.trainer.imagined:
+        """The pictures of the run so far, one path each; nothing is drawn that shows the last evaluation already."""
+        imagination, folder = self.trainer.imagination, self.folder
+        pictures = [folder.learning_curve]
+        if imagination is not None and self.trainer.imagined:
+            pictures.append(folder.imagined_picture)
+        if self.trainer.distances:
+            pictures.append(folder.distances_picture)
+        if all(picture.exists() and picture.stat().st_mtime_ns >= folder.metrics_file.stat().st_mtime_ns for picture in pictures):
+            return pictures
+        learning_curves(folder.learning_curve, {f"{self.arm}, seed {self.seed}": [folder.metrics()]})
+        if imagination is not None and self.trainer.imagined:
             imagined_over_maze(
-                self.folder.imagined_picture,
+                folder.imagined_picture,
                 [imagined.trajectory for imagined in self.trainer.imagined[-DRAWN:]],
-                self.trainer.imagination.picked.trajectories[-DRAWN:],
+                imagination.picked.trajectories[-DRAWN:],
                 find_maze(self.trainer.environment),
                 self.params.task.environment.achieved_goal or (0, 1),
                 titles=("Imagined, latest", "Real, picked for adaptation"),
             )
-            drawn.append(self.folder.imagined_picture)
         if self.trainer.distances:
-            adaptation_distances(self.folder.distances_picture, self.trainer.distances)
-            drawn.append(self.folder.distances_picture)
-        return drawn
+            adaptation_distances(folder.distances_picture, self.trainer.distances)
+        return pictures
 
     def finish(self) -> Path:
         """Draw the pictures and write the report; returns its path."""

@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
@@ -203,12 +203,10 @@ def _principal_plane(trajectories: Sequence[Trajectory]) -> Any:
 def _draw_maze(axes: Axes, maze: Maze) -> None:
     left, right, bottom, top = maze.extent
     size = maze.cell_size
-    for i, j in np.argwhere(maze.walls):
-        corner = (left + (j + 0.03) * size, top - (i + 0.97) * size)
-        box = FancyBboxPatch(
-            corner, 0.94 * size, 0.94 * size, boxstyle=f"round,pad=0,rounding_size={0.12 * size}", facecolor=WALL, linewidth=0
-        )
-        axes.add_patch(box)
+    corners = [(left + (j + 0.03) * size, top - (i + 0.97) * size) for i, j in np.argwhere(maze.walls)]
+    style = f"round,pad=0,rounding_size={0.12 * size}"
+    boxes = [FancyBboxPatch(corner, 0.94 * size, 0.94 * size, boxstyle=style) for corner in corners]
+    axes.add_collection(PatchCollection(boxes, facecolor=WALL, linewidth=0, zorder=1), autolim=False)
     axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
