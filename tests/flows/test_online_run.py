@@ -81,6 +81,9 @@ def test_a_run_folder_holds_what_it_should(online_project: Layout, tmp_path: Pat
     assert "https://" not in html
     assert "What the pruner did" in html
     assert "The last adaptation" in html
+    drawn = folder.imagined_picture.stat().st_mtime_ns
+    assert run.finish().read_text() == html
+    assert folder.imagined_picture.stat().st_mtime_ns == drawn  # as it shows the last evaluation already
     assert {path.name for path in folder.path.iterdir()} == {
         "run.json",
         "params.yaml",
