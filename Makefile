@@ -46,7 +46,7 @@ test-reference: .venv/.reference
 	touch $@
 
 test-metaworld: .venv/.metaworld
-	OMP_NUM_THREADS=1 .venv/bin/pytest -q tests/data/test_metaworld.py
+	OMP_NUM_THREADS=1 .venv/bin/pytest -q tests/data/test_metaworld.py tests/flows/test_metaworld.py
 
 lint: .venv/.developing
 	.venv/bin/ruff check components pipeline tests
