@@ -33,6 +33,7 @@ class Profile:
         self._first = min(trainer.env_steps + trainer.config.update_after_env_steps + WARM_UP_ENV_STEPS, env_steps - 1)
         self._recorder = profile(acc_events=True)
         self._recording = self._recorded = False
+        self._tracing = 0.0  # seconds that starting and stopping the recorder took
         self._left: float | None = None  # when the last phase ended
         self.seconds: Seconds = {}
 
@@ -40,11 +41,11 @@ class Profile:
     def phase(self, phase: Phase) -> Generator[None]:
         """Whatever is done inside belongs to the phase."""
         self._between()
-        before, start = dict(self._trainer.seconds), time.perf_counter()
+        before, start = self._seconds(), time.perf_counter()
         yield
         self._stop()
         self._left = time.perf_counter()
-        parts = {name: seconds - before[name] for name, seconds in self._trainer.seconds.items()}
+        parts = {name: seconds - before[name] for name, seconds in self._seconds().items()}
         self._add(phase.kind.replace("_", " "), {**parts, "rest": self._left - start - sum(parts.values())})
 
     def listening(self, on_step: Callable[[int], None]) -> Callable[[int], None]:
@@ -53,8 +54,9 @@ class Profile:
         def heard(env_steps: int) -> None:
             on_step(env_steps)
             if not self._recorded and not self._recording and env_steps >= self._first:
-                self._recording = True
+                start, self._recording = time.perf_counter(), True
                 self._recorder.start()
+                self._tracing += time.perf_counter() - start
             elif env_steps >= self._first + RECORDED_ENV_STEPS:
                 self._stop()
 
@@ -71,16 +73,20 @@ class Profile:
         write_whole(folder.profile, text.getvalue())
         return text.getvalue()
 
+    def _seconds(self) -> dict[str, float]:
+        return {**self._trainer.seconds, "trace": self._tracing}
+
     def _between(self) -> None:
         if self._left is not None:
             self._add(BETWEEN, {"rest": time.perf_counter() - self._left})
 
     def _add(self, name: str, parts: dict[str, float]) -> None:
-        known = self.seconds.setdefault(name, dict.fromkeys((*TIMERS, "rest"), 0.0))
+        known = self.seconds.setdefault(name, dict.fromkeys((*TIMERS, "trace", "rest"), 0.0))
         for part, seconds in parts.items():
             known[part] += seconds
 
     def _stop(self) -> None:
         if self._recording:
-            self._recording, self._recorded = False, True
+            start, self._recording, self._recorded = time.perf_counter(), False, True
             self._recorder.stop()
+            self._tracing += time.perf_counter() - start
