@@ -164,8 +164,9 @@ class Synthesizer:
         return np.maximum(1.0, self.estimator.predict(states, tasks)[:, column])
 
     def sample(self, denoiser: Denoiser, states: Array, tasks: Array, lengths: Array, generator: torch.Generator) -> list[Imagined]:
-        """One window from one denoiser for each state, pruned to its length."""
-        windows = self._windows(denoiser, states, tasks, tasks, generator)
+        """One window from one denoiser for each state, pruned to its length; it aims where the first of a chain would."""
+        aims, _ = self._aims(states, tasks)
+        windows = self._windows(denoiser, states, aims, tasks, generator)
         return [self._finish([window], task, float(n)) for window, task, n in zip(windows, tasks, lengths, strict=True)]
 
     def first_windows(self, states: Array, tasks: Array, generator: torch.Generator) -> list[Window]:
