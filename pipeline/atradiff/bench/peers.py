@@ -23,8 +23,9 @@ from atradiff.data.windows import Windows
 from atradiff.diffusion.backbone import NetworkConfig
 from atradiff.diffusion.denoiser import Denoiser, NoiseConfig
 from atradiff.diffusion.preconditioner import ConditionalGaussian, pin
+from atradiff.diffusion.sampler import SamplerConfig, sample
 from atradiff.errors import UserError
-from atradiff.trajectory import Spec
+from atradiff.trajectory import Array, Spec
 
 Run = Callable[[int], None]
 NEEDED = {"agent": ("stable_baselines3", "sbx", "torchrl"), "online": ("stable_baselines3", "sbx"), "sampler": ("diffusers",), "train": ("diffusers",)}
@@ -209,3 +210,11 @@ class UNetDenoiser(Denoiser):
         c_in = (1 + level**2).rsqrt()
         raw = self.backbone((c_in * x).mT, 250 * sigma.log()).sample.mT
         return pin(c_in**2 * x + level * c_in * raw, state)
+
+    @torch.no_grad()
+    def sample(self, states: Array, tasks: Array, config: SamplerConfig, generator: torch.Generator) -> Array:
+        """As `Denoiser.sample`, but the solver works on whole rows: there is no Gaussian whose coefficients it could solve for."""
+        device = self.gaussian.variance.device
+        state, task = (torch.from_numpy(part).to(device) for part in (self.normalizer.states(states), self.normalizer.tasks(tasks)))
+        noise = torch.randn(len(states), self.horizon, self.normalizer.num_channels, generator=generator).to(device)
+        return sample(lambda x, sigma: self.denoise(x, torch.full((len(x),), sigma, device=device), state, task), noise, config, generator).cpu().numpy()
