@@ -81,5 +81,5 @@ def online_project(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINARI_DATASETS_PATH", str(root / "minari"))
         train_models(tiny_params(), layout)  # collected in longer episodes than the run has
-    torch.use_deterministic_algorithms(False)  # training stages switch them on for their process
+    torch.set_deterministic_debug_mode("default")  # training stages switch them on for their process
     return layout

@@ -32,7 +32,7 @@ def test_the_whole_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     train_models(params, layout)
     train_reward_model.run(params, layout)
     evaluate_synthesis.run(params, layout)
-    torch.use_deterministic_algorithms(False)  # training stages switch them on for their process
+    torch.set_deterministic_debug_mode("default")  # training stages switch them on for their process
     assert json.loads(layout.synthesis_metrics.read_text())["synthesis/mean_length"] > 0
     for arm in ("atradiff", "rlpd"):
         trainer = build_trainer(params, arm, 0, layout, "cpu")

@@ -15,7 +15,7 @@ from projects import tiny_params, write_params
 def _deterministic_algorithms_only_here() -> Iterator[None]:
     """Training stages switch them on for their process."""
     yield
-    torch.use_deterministic_algorithms(False)
+    torch.set_deterministic_debug_mode("default")
 
 
 @pytest.fixture(scope="session")

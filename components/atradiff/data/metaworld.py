@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from atradiff.errors import UserError
+from atradiff.errors import UserError, did_you_mean
 from atradiff.trajectory import Array
 
 ENVIRONMENT_ID = "atradiff/MetaWorld-v0"
@@ -44,8 +43,7 @@ class MetaWorld(gym.Env[Any, Array]):
         self._known = _environments()
         for task in tasks:
             if task not in self._known:
-                near = get_close_matches(task, self._known, n=1)
-                raise UserError(f"Meta-World has no task {task!r}{f', did you mean {near[0]}' if near else ''}: see task.environment.kwargs.tasks")
+                raise UserError(f"Meta-World has no task {task!r}{did_you_mean(task, self._known)}: see task.environment.kwargs.tasks")
         self.tasks = tuple(tasks)
         self._simulations: dict[str, Any] = {}
         self._entries = ONE_OBJECT if TWO_OBJECTS.isdisjoint(tasks) else FRAME

@@ -89,6 +89,11 @@ class Normalizer:
         o = self.spec.state_dim
         return ((states - self.row_mean[:o]) / self.row_scale[:o]).astype(np.float32)
 
+    def actions(self, actions: Array) -> Array:
+        """Normalise actions `[..., A]`."""
+        channels = slice(self.spec.state_dim, self.spec.state_dim + self.spec.action_dim)
+        return ((actions - self.row_mean[channels]) / self.row_scale[channels]).astype(np.float32)
+
     def tasks(self, tasks: Array) -> Array:
         """Normalise tasks `[..., K]`."""
         return ((tasks - self.task_mean) / self.task_scale).astype(np.float32)

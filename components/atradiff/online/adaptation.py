@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -21,10 +22,10 @@ from atradiff.diffusion.training import TrainConfig, fit
 from atradiff.online.distance import imagination_distance
 from atradiff.online.importance import ImportanceName
 from atradiff.synthesis.actuators import measure_actuators
-from atradiff.synthesis.inverse_dynamics import fit_inverse_dynamics, step_scale
+from atradiff.synthesis.inverse_dynamics import InverseDynamics, fit_inverse_dynamics, step_scale
 from atradiff.synthesis.length_estimator import StateBatch, States
 from atradiff.synthesis.synthesizer import Synthesizer
-from atradiff.trajectory import Trajectory
+from atradiff.trajectory import Array, Trajectory
 
 HELD_OUT_BATCH = 128
 ESTIMATOR_SLACK = 0.01
@@ -91,8 +92,14 @@ class Adapter:
         self._original_estimator = copy.deepcopy(synthesizer.estimator)
         self._held_out = held_out
         self._held_out_seed = seed
-        self._step_scale = step_scale(offline)
-        self._inverse = fit_inverse_dynamics(offline)
+
+    @cached_property
+    def _step_scale(self) -> Array:
+        return step_scale(self._offline)
+
+    @cached_property
+    def _inverse(self) -> InverseDynamics:
+        return fit_inverse_dynamics(self._offline)
 
     def measure_actuators(self, real: list[Trajectory]) -> bool:
         """Measure the actuators on all steps of `real`; where they are not as imagination takes them to be, it takes them so from now on.

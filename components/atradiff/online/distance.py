@@ -47,9 +47,7 @@ def imagination_distance(synthesizer: Synthesizer, step_scale: Array, real: list
 
 def steps(states: Array, actions: Array, normalizer: Normalizer, step_scale: Array) -> Array:
     """(s, a, s' - s) `[T, O + A + O]` of states `[T + 1, O]` and actions `[T, A]`, in standard deviations."""
-    o = normalizer.spec.state_dim
-    action = (actions - normalizer.row_mean[o:-3]) / normalizer.row_scale[o:-3]
-    return np.concatenate([normalizer.states(states[:-1]), action, np.diff(states, axis=0) / step_scale], axis=-1, dtype=np.float32)
+    return np.concatenate([normalizer.states(states[:-1]), normalizer.actions(actions), np.diff(states, axis=0) / step_scale], axis=-1, dtype=np.float32)
 
 
 def sliced_wasserstein(a: Array, b: Array, generator: torch.Generator) -> float:

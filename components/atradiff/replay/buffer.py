@@ -103,12 +103,14 @@ class Buffer:
 
     def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
         """The same as rows, see `unpack_rows`."""
-        index = torch.randint(len(self), (batch_size,), generator=generator)
-        return self._rows.index_select(0, index.to(self._rows.device))
+        return self._gather(torch.randint(len(self), (batch_size,), generator=generator))
 
     def at(self, index: Tensor) -> TransitionBatch:
         """The transitions of the given numbers `[B]`."""
-        return self._unpack(self._rows.index_select(0, index.to(self._rows.device)))
+        return self._unpack(self._gather(index))
+
+    def _gather(self, index: Tensor) -> Tensor:
+        return self._rows.index_select(0, index.to(self._rows.device))
 
     def _unpack(self, rows: Tensor) -> TransitionBatch:
         return unpack_rows(rows, self.observation_dim, self.source.expand(len(rows)))

@@ -13,6 +13,7 @@ import torch
 from scipy.spatial import KDTree
 
 from atradiff.data.environment import Oracle, TaskEnvironment
+from atradiff.data.hindsight import goal_distance
 from atradiff.data.simulator import PointMazeSimulator, find_maze, find_simulator
 from atradiff.data.store import OfflineData
 from atradiff.synthesis.bank import DenoiserBank
@@ -88,7 +89,7 @@ def _labels(imagined: list[Imagined], environment: TaskEnvironment, floor: float
     if not environment.config.achieved_goal or not hasattr(environment.env.unwrapped, "compute_reward"):
         return dict.fromkeys([*names, "termination/goal_distance"])
     oracle = Oracle(environment)
-    goal = list(environment.config.achieved_goal)
+    goal = environment.config.achieved_goal
     said: list[tuple[BoolArray, BoolArray]] = []
     true: list[tuple[BoolArray, BoolArray]] = []
     distances: list[float] = []
@@ -98,7 +99,7 @@ def _labels(imagined: list[Imagined], environment: TaskEnvironment, floor: float
         said.append((trajectory.rewards > floor, last & trajectory.terminated))
         true.append((rewards > floor, terminated))
         if trajectory.terminated:
-            distances.append(float(np.linalg.norm(trajectory.states[-1, goal] - trajectory.task)))
+            distances.append(float(goal_distance(trajectory.states[-1], trajectory.task, goal)))
     metrics: Metrics = {"termination/goal_distance": float(np.mean(distances)) if distances else None}
     for i, label in enumerate(("reward", "termination")):
         a, b = np.concatenate([s[i] for s in said]), np.concatenate([t[i] for t in true])

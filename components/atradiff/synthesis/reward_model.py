@@ -66,9 +66,8 @@ class RewardModel(nn.Module):
 
     def inputs(self, states: Array, actions: Array, next_states: Array, tasks: Array) -> Array:
         """Normalised inputs `[N, 2 O + A + K]`."""
-        n, o = self.normalizer, self.normalizer.spec.state_dim
-        action = (actions - n.row_mean[o:-3]) / n.row_scale[o:-3]
-        return np.concatenate([n.states(states), action, n.states(next_states), n.tasks(tasks)], axis=-1, dtype=np.float32)
+        n = self.normalizer
+        return np.concatenate([n.states(states), n.actions(actions), n.states(next_states), n.tasks(tasks)], axis=-1, dtype=np.float32)
 
     def normalize_reward(self, rewards: Array) -> Array:
         n = self.normalizer

@@ -165,15 +165,18 @@ class Synthesizer:
 
     def sample(self, denoiser: Denoiser, states: Array, tasks: Array, lengths: Array, generator: torch.Generator) -> list[Imagined]:
         """One window from one denoiser for each state, pruned to its length; it aims where the first of a chain would."""
-        aims, _ = self._aims(states, tasks)
-        windows = self._windows(denoiser, states, aims, tasks, generator)
+        windows = self._first_windows(denoiser, states, tasks, generator)
         return [self._finish([window], task, float(n)) for window, task, n in zip(windows, tasks, lengths, strict=True)]
 
     def first_windows(self, states: Array, tasks: Array, generator: torch.Generator) -> list[Window]:
         """One window of the shortest horizon from each of `states [B, O]` under `tasks [B, K]`, as the current models have it."""
-        aims, _ = self._aims(states, tasks)
-        windows = self._windows(self.bank.current[self.bank.horizons[0]], states, aims, tasks, generator)
+        windows = self._first_windows(self.bank.current[self.bank.horizons[0]], states, tasks, generator)
         return [window.translated(self.actuators) for window in windows]
+
+    def _first_windows(self, denoiser: Denoiser, states: Array, tasks: Array, generator: torch.Generator) -> list[Window]:
+        """One window from one denoiser for each state, aimed where the first of a chain would be."""
+        aims, _ = self._aims(states, tasks)
+        return self._windows(denoiser, states, aims, tasks, generator)
 
     def _windows(self, denoiser: Denoiser, states: Array, aims: Array, tasks: Array, generator: torch.Generator) -> list[Window]:
         """One batch from one denoiser that aims at `aims [B, K]`, labelled by the reward arm, if there is one, under `tasks [B, K]`."""

@@ -87,27 +87,29 @@ class OnlineRun:
 
     def draw(self) -> list[Path]:
         """The pictures of the run so far, one path each; nothing is drawn that shows the last evaluation already."""
-        imagination, folder = self.trainer.imagination, self.folder
-        pictures = [folder.learning_curve]
-        if imagination is not None and self.trainer.imagined:
-            pictures.append(folder.imagined_picture)
-        if self.trainer.distances:
-            pictures.append(folder.distances_picture)
-        if all(picture.exists() and picture.stat().st_mtime_ns >= folder.metrics_file.stat().st_mtime_ns for picture in pictures):
-            return pictures
-        learning_curves(folder.learning_curve, {f"{self.arm}, seed {self.seed}": [folder.metrics()]})
-        if imagination is not None and self.trainer.imagined:
-            imagined_over_maze(
-                folder.imagined_picture,
-                [imagined.trajectory for imagined in self.trainer.imagined[-DRAWN:]],
-                imagination.picked.trajectories[-DRAWN:],
-                find_maze(self.trainer.environment),
-                self.params.task.environment.achieved_goal or (0, 1),
-                titles=("Imagined, latest", "Real, picked for adaptation"),
-            )
-        if self.trainer.distances:
-            adaptation_distances(folder.distances_picture, self.trainer.distances)
-        return pictures
+        trainer, folder = self.trainer, self.folder
+        pictures: dict[Path, Callable[[Path], None]] = {
+            folder.learning_curve: lambda path: learning_curves(path, {f"{self.arm}, seed {self.seed}": [folder.metrics()]})
+        }
+        if trainer.imagined:
+            pictures[folder.imagined_picture] = self._draw_imagined
+        if trainer.distances:
+            pictures[folder.distances_picture] = lambda path: adaptation_distances(path, trainer.distances)
+        if not all(path.exists() and path.stat().st_mtime_ns >= folder.metrics_file.stat().st_mtime_ns for path in pictures):
+            for path, draw in pictures.items():
+                draw(path)
+        return list(pictures)
+
+    def _draw_imagined(self, path: Path) -> None:
+        assert self.trainer.imagination is not None
+        imagined_over_maze(
+            path,
+            [imagined.trajectory for imagined in self.trainer.imagined[-DRAWN:]],
+            self.trainer.imagination.picked.trajectories[-DRAWN:],
+            find_maze(self.trainer.environment),
+            self.params.task.environment.achieved_goal or (0, 1),
+            titles=("Imagined, latest", "Real, picked for adaptation"),
+        )
 
     def finish(self) -> Path:
         """Draw the pictures and write the report; returns its path."""

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
-from atradiff.errors import UserError
+from atradiff.errors import UserError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -46,5 +45,4 @@ def find_algorithm(name: str) -> Algorithm:
     """The algorithm of that name."""
     if name in ALGORITHMS:
         return ALGORITHMS[name]
-    near = get_close_matches(name, ALGORITHMS, n=1)
-    raise UserError(f"there is no algorithm {name!r}{f', did you mean {near[0]}' if near else ''}: `atradiff algorithms` lists them all")
+    raise UserError(f"there is no algorithm {name!r}{did_you_mean(name, ALGORITHMS)}: `atradiff algorithms` lists them all")

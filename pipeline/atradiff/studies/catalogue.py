@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
-from atradiff.errors import UserError
+from atradiff.errors import UserError, did_you_mean
 from atradiff.flows.assemble import Arm
 from atradiff.params.algorithms import ALGORITHMS
 from atradiff.params.presets import METAWORLD
@@ -188,5 +187,4 @@ def find_study(name: str) -> Study:
     """The study of that name."""
     if name in STUDIES:
         return STUDIES[name]
-    near = get_close_matches(name, STUDIES, n=1)
-    raise UserError(f"there is no study {name!r}{f', did you mean {near[0]}' if near else ''}: `atradiff study list` shows them all")
+    raise UserError(f"there is no study {name!r}{did_you_mean(name, STUDIES)}: `atradiff study list` shows them all")
