@@ -52,7 +52,11 @@ def test_the_shell_completes_runs_settings_and_algorithms(folder: Path) -> None:
     (folder / "runs" / "tiny-agent-seed0").mkdir(parents=True)
     (folder / "runs" / "tiny-agent-seed0" / "run.json").touch()
     (folder / "runs" / "tiny-empty").mkdir()
+    (folder / "runs" / "offline" / "tiny-iql-seed0").mkdir(parents=True)
+    (folder / "runs" / "offline" / "tiny-iql-seed0" / "run.json").touch()
     assert completion.runs("tiny") == ["tiny-agent-seed0"]
+    assert completion.runs("off") == ["offline/tiny-iql-seed0"]
+    assert completion.offline_runs("") == ["tiny-iql-seed0"]
     assert completion.runs("other") == []
     assert completion.settings("agent.tau") == ["agent.tau="]
     assert "synthesis.prune.loops=" in completion.settings("")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -77,8 +78,11 @@ def test_the_flow_is_to_be_seen_in_prefect(run: RunFolder, prefect_home: Path) -
 def test_the_run_is_listed_shown_and_compared(
     run: RunFolder, inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    shutil.copytree(run.path, inside / "runs" / "demo" / "one", dirs_exist_ok=True)
     assert call(monkeypatch, "online", "list", "--json") == 0
-    assert run.name in [row["run"] for row in json.loads(capsys.readouterr().out)]
+    assert {run.name, "demo/one"} <= {row["run"] for row in json.loads(capsys.readouterr().out)}
+    assert call(monkeypatch, "online", "show", "demo/one", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["summary"]["run"] == "demo/one"
     assert call(monkeypatch, "online", "show", run.name, "--json") == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["metrics"] == run.metrics()

@@ -9,14 +9,16 @@ from typing import Any
 
 def runs(incomplete: str) -> list[str]:
     """Names of the runs below runs/."""
-    root = _root()
-    return [file.parent.name for file in sorted((root / "runs").glob(f"{incomplete}*/run.json"))] if root else []
+    from atradiff.project.runs import RUNS
+
+    return _runs(RUNS, incomplete)
 
 
 def offline_runs(incomplete: str) -> list[str]:
     """Names of the runs below runs/offline/."""
-    root = _root()
-    return [file.parent.name for file in sorted((root / "runs" / "offline").glob(f"{incomplete}*/run.json"))] if root else []
+    from atradiff.project.runs import OFFLINE_RUNS
+
+    return _runs(OFFLINE_RUNS, incomplete)
 
 
 def datasets(incomplete: str) -> list[str]:
@@ -52,6 +54,13 @@ def _names(values: Any, before: str) -> list[str]:
     if not isinstance(values, dict):
         return [before]
     return [name for key, value in values.items() for name in _names(value, f"{before}.{key}" if before else str(key))]
+
+
+def _runs(below: str, incomplete: str) -> list[str]:
+    from atradiff.project.runs import run_names
+
+    root = _root()
+    return [name for name in run_names(root, below) if name.startswith(incomplete)] if root else []
 
 
 def _root() -> Path | None:

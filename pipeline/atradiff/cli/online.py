@@ -7,26 +7,20 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from atradiff.cli import completion
-from atradiff.cli.offline import AlgorithmOption, JsonOption, SetOption, print_params, project
+from atradiff.cli import completion, runs
+from atradiff.cli.offline import AlgorithmOption, SetOption, print_params, project
 
 if TYPE_CHECKING:
     from atradiff.flows.online_run import OnlineRun
-    from atradiff.flows.run_folder import RunFolder
     from atradiff.params.schema import Params
 
 app = typer.Typer(name="online", help="Online runs: start, resume, look at and compare them.", no_args_is_help=True)
-RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run's name in runs/, or the path of its folder.", autocompletion=completion.runs)
-]
-RunsArgument = Annotated[
-    list[str], typer.Argument(metavar="RUN...", help="Runs' names in runs/, or paths of their folders.", autocompletion=completion.runs)
-]
+runs.register(app)
 
 
 class ArmChoice(StrEnum):
@@ -167,94 +161,4 @@ def _tell_result(run: OnlineRun, console: Console, as_json: bool) -> None:
         console.print(run.profile.write(run.folder), soft_wrap=True, highlight=False, markup=False)
     console.print(f"report: {report}", soft_wrap=True, highlight=False)
     if as_json:
-        typer.echo(json.dumps({**_summary(run.folder), "report": str(report)}, indent=2))
-
-
-@app.command("list")
-def list_runs(as_json: JsonOption = False) -> None:
-    """List the runs below runs/."""
-    from atradiff.flows.run_folder import all_runs
-    from atradiff.project.layout import find_root
-
-    _print_summaries([_summary(folder) for folder in all_runs(find_root(Path.cwd()))], as_json)
-
-
-@app.command()
-def show(run: RunArgument, as_json: JsonOption = False) -> None:
-    """Show one run: where it comes from, and every evaluation."""
-    from atradiff.reporting.tables import evaluations_table
-
-    folder = _find(run)
-    about, rows = folder.about(), folder.metrics()
-    if as_json:
-        typer.echo(json.dumps({**about, "summary": _summary(folder), "metrics": rows}, indent=2))
-        return
-    console = Console()
-    console.print(f"[bold]{folder.name}[/]: {about['arm']} on {about['task']}, seed {about['seed']}", highlight=False)
-    console.print(f"offline data {about['dataset']} {(about['data_sha256'] or '')[:12]}, code {about['git_commit']}", highlight=False)
-    console.print(evaluations_table(rows))
-    if folder.report.exists():
-        console.print(f"report: {folder.report}", soft_wrap=True, highlight=False)
-
-
-@app.command()
-def compare(
-    runs: RunsArgument,
-    as_json: JsonOption = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Draw the learning curves into this .png or .svg, a colour for each arm.")
-    ] = None,
-) -> None:
-    """Compare runs, in a table and a picture."""
-    from atradiff.errors import UserError
-
-    folders = [_find(run) for run in runs]
-    if out is not None:
-        from atradiff.reporting.pictures import learning_curves
-
-        _require_picture(out)
-        curves: dict[str, list[list[dict[str, Any]]]] = {}
-        tasks = {folder.about()["task"] for folder in folders}
-        for folder in folders:
-            about, rows = folder.about(), folder.metrics()
-            if not rows:
-                raise UserError(f"run {folder.name} has no evaluation yet: wait for its first, or leave it out")
-            curves.setdefault(about["arm"] if len(tasks) == 1 else f"{about['task']}, {about['arm']}", []).append(rows)
-        learning_curves(out, curves, ", ".join(sorted(tasks)))
-    _print_summaries([_summary(folder) for folder in folders], as_json)
-    if out is not None and not as_json:
-        Console().print(f"picture: {out}", soft_wrap=True, highlight=False)
-
-
-def _summary(folder: RunFolder) -> dict[str, Any]:
-    from atradiff.reporting.summary import summarize
-
-    return summarize(folder.name, folder.about(), folder.metrics())
-
-
-def _print_summaries(summaries: list[dict[str, Any]], as_json: bool) -> None:
-    from atradiff.reporting.tables import runs_table
-
-    if as_json:
-        typer.echo(json.dumps(summaries, indent=2))
-    elif summaries:
-        Console().print(runs_table(summaries))
-    else:
-        Console().print("no runs yet: start one with [bold]atradiff online run")
-
-
-def _find(run: str) -> RunFolder:
-    """The run of that name below runs/, or at that path."""
-    from atradiff.flows.run_folder import RUNS, RunFolder
-    from atradiff.project.layout import find_root
-
-    if (Path(run) / "run.json").is_file():
-        return RunFolder.open(Path(run).resolve())
-    return RunFolder.open(find_root(Path.cwd()) / RUNS / run)
-
-
-def _require_picture(path: Path) -> None:
-    from atradiff.errors import UserError
-
-    if path.suffix not in (".png", ".svg"):
-        raise UserError(f"--out {path} must end in .png or .svg")
+        typer.echo(json.dumps({**runs.summary_of(run.folder), "report": str(report)}, indent=2))

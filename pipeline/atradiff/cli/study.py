@@ -44,19 +44,19 @@ def study(
     from atradiff.params.load import read_override
     from atradiff.project.artifacts import device
     from atradiff.project.layout import find_root
+    from atradiff.project.runs import STUDY_RUNS
     from atradiff.studies.catalogue import find_study
     from atradiff.studies.cells import make_cells, variants_of
     from atradiff.studies.execute import find_runs
     from atradiff.studies.processes import only_one
     from atradiff.studies.report import write_results
     from atradiff.studies.results import assemble
-    from atradiff.studies.workspace import STUDIES_FOLDER
 
     found, settings, root = find_study(name), dict(read_override(text) for text in overrides or []), find_root(Path.cwd())
     tasks = list(dict.fromkeys(task or found.tasks))
     variants = {t: variants_of(found, t, settings) for t in tasks}
     cells = make_cells(found, tasks, seeds, settings)
-    with only_one(root / STUDIES_FOLDER / name) as lock:
+    with only_one(root / STUDY_RUNS / name) as lock:
         runs = find_runs(cells, root, name)
         failures = _execute(runs, jobs, lock.fileno()) if not all(run.done() for run in runs) else []
     options = [*(part for t in task or [] for part in ("--task", t)), *(part for text in overrides or [] for part in ("--set", text))]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from atradiff.errors import UserError
 from atradiff.project.layout import Layout
 from atradiff.project.machine import describe_machine
+from atradiff.project.runs import OFFLINE_RUNS, RUNS
 from atradiff.untrusted import Damaged, parse_json, read_json, regular_file
 
 if TYPE_CHECKING:  # torch comes with the parameters' schema, and a list of runs should not wait for it
@@ -25,8 +26,6 @@ if TYPE_CHECKING:  # torch comes with the parameters' schema, and a list of runs
     from atradiff.params.schema import Params
 
 FORMAT = 1
-RUNS = "runs"
-OFFLINE_RUNS = f"{RUNS}/offline"
 AGENT_FILE = "agent.pt"
 """What an offline run leaves at its end."""
 PACKAGES = ("atradiff", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco", "minari")
@@ -197,12 +196,6 @@ def _git_commit(root: Path) -> str | None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else None
     return None
-
-
-def all_runs(root: Path) -> Iterator[RunFolder]:
-    """The runs below runs/, by name."""
-    for file in sorted((root / RUNS).glob("*/run.json")):
-        yield RunFolder(file.parent)
 
 
 def new_run_path(root: Path, task: str, arm: str, seed: int) -> Path:

@@ -32,9 +32,9 @@ def draw_distances(path: Path, distances: Sequence[Distances]) -> None:
         axes = figure.add_subplot(title="How far imagination is from reality", xlabel="env steps", ylabel="sliced Wasserstein distance")
         steps, before, after = zip(*distances, strict=True)
         axes.vlines(steps, before, after, color=MUTED, linewidth=1.2)
-        axes.plot(steps, before, "o", color=PALETTE[1], label="before the adaptation")
-        axes.plot(steps, after, "s", color=PALETTE[0], label="after it")
-        axes.set_ylim(bottom=0)
+        axes.plot(steps, before, "o", color="white", markeredgecolor=PALETTE[1], markeredgewidth=1.8, markersize=9, label="before the adaptation")
+        axes.plot(steps, after, "s", color=PALETTE[0], markersize=5, label="after it")
+        axes.set_ylim(0, 1.12 * max(*before, *after) or None)  # room for the uppermost
         env_steps_axis(axes, 7)
         figure.legend(loc="outside lower center", ncols=2)
 

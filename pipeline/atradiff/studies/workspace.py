@@ -15,9 +15,9 @@ from atradiff.params.presets import preset
 from atradiff.params.render import render_yaml
 from atradiff.params.schema import Params
 from atradiff.project.layout import PARAMS_FILE, Layout
+from atradiff.project.runs import STUDY_RUNS
 from atradiff.studies.cells import Cell, Settings
 
-STUDIES_FOLDER = Path("runs", "studies")
 CODE = "components"  # what the stages in dvc.yaml depend on
 DVC_CONFIG = """\
 [core]
@@ -74,4 +74,4 @@ def workspace_of(cell: Cell, root: Path, study: str) -> Workspace:
     """The workspace of a cell: named after the task, with a fingerprint of the offline settings where there are any."""
     fingerprint = hashlib.sha256(json.dumps(cell.offline, sort_keys=True).encode()).hexdigest()[:8]
     name = cell.task.replace("/", "-") + (f"-{fingerprint}" if cell.offline else "")
-    return Workspace(root, root / STUDIES_FOLDER / study / name, cell.task, cell.offline)
+    return Workspace(root, root / STUDY_RUNS / study / name, cell.task, cell.offline)
