@@ -1,7 +1,7 @@
 # make setup   .venv with .venv/bin/atradiff
 # make test    the tests, warnings as errors
 # make test-reference    the agents beside other libraries' and inside them, each algorithm on a small dense task, and the examples
-# make test-faults   100 runs killed at random instants and gone on with: what was lost is counted (KILLS=100 SEED=0)
+# make test-faults   runs killed at random instants 100 times, `dvc repro` 30 times, and gone on with: what was lost is counted (KILLS=100 SEED=0)
 # make test-metaworld   what needs the extra [metaworld]
 # make test-tasks   every task that comes with the project, from its environment to the store, and the formats arrow and parquet
 # make test-ui   the report, Prefect's pages and the documentation in a headless Chromium; films, TensorBoard
@@ -54,6 +54,7 @@ test-reference: .venv/.reference
 
 test-faults: .venv/.developing
 	OMP_NUM_THREADS=1 .venv/bin/python tests/faults/kill_runs.py --kills $(KILLS) --seed $(SEED)
+	OMP_NUM_THREADS=1 .venv/bin/python tests/faults/kill_stages.py --seed $(SEED)
 
 .venv/.metaworld: .venv/.developing
 	$(PIP_INSTALL) -c constraints.txt -e '.[metaworld]'
@@ -111,7 +112,7 @@ lint: .venv/.developing
 
 # Each run keeps to one core, so the two arms run side by side; the second starts when the first one's server is up.
 demo: setup
-	.venv/bin/dvc repro
+	.venv/bin/atradiff repro
 	rm -rf $(DEMO) && mkdir -p $(DEMO)
 	(sleep 20; exec .venv/bin/atradiff online run --arm agent --seed $(SEED) --env-steps $(ENV_STEPS) --run-dir $(DEMO)/agent > $(DEMO)/agent.log 2>&1) & agent=$$!; \
 	trap 'kill $$agent 2> /dev/null' INT TERM; \

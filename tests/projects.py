@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,3 +75,21 @@ def write_params(root: Path, params: Params) -> Layout:
     """Write params.yaml into `root`."""
     (root / PARAMS_FILE).write_text(render_yaml(params))
     return Layout(root, params.task.name)
+
+
+def make_repo(root: Path) -> dict[str, str]:
+    """Make of `root` a project under git and DVC, without params.yaml; returns the environment for its commands. Its datasets and DVC's own notes
+    lie in folders beside it."""
+    root.mkdir(parents=True, exist_ok=True)
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, root)
+    (root / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc" / "config", root / ".dvc")
+    shutil.copytree(ROOT / "components", root / "components", ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    return os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "MINARI_DATASETS_PATH": str(root.parent / f"{root.name}-minari"),
+        "OMP_NUM_THREADS": "1",  # models this small only lose time with more
+        "DVC_SITE_CACHE_DIR": str(root.parent / f"{root.name}-site"),
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import minari
 import numpy as np
 import pytest
 from gymnasium import spaces
+from minari.dataset._storages.hdf5_storage import HDF5Storage
 
 import toys
 from atradiff.data.convert import convert, open_dataset, state_keys
@@ -79,3 +81,23 @@ def test_an_id_that_minari_does_not_take_is_refused(reach: TaskEnvironment, tmp_
     episodes = [Unsplit(reach)(toys.walk(np.random.default_rng(0), 5))]
     with pytest.raises(UserError, match="'no version' is no id of a Minari dataset"):
         write_dataset("no version", episodes, reach, "nobody", IMAGINED, {})
+
+
+def test_a_kill_leaves_no_half_dataset(kitchen: TaskEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Minari would make the folder first, from which it tells that there is a dataset, and fill it then."""
+    unsplit = Unsplit(kitchen)
+    episodes = [unsplit(trajectory(kitchen, 4, True))]
+
+    def write() -> None:
+        write_dataset("toys/kitchen-v0", episodes, kitchen, "nobody", IMAGINED, {}, unsplit.space)
+
+    process = os.fork()
+    if process == 0:
+        monkeypatch.setattr(HDF5Storage, "update_episodes", lambda *_: os._exit(9))
+        write()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 9
+    assert minari.list_local_datasets() == {}
+    write()
+    assert minari.load_dataset("toys/kitchen-v0").total_steps == 4
+    assert not (tmp_path / ".writing").exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -20,7 +19,7 @@ from atradiff.errors import UserError
 from atradiff.params.schema import Params
 from atradiff.project.layout import Layout
 from atradiff.project.staleness import require_offline_stages
-from projects import ROOT, tiny_params, write_params
+from projects import make_repo, tiny_params, write_params
 
 
 class Repo:
@@ -55,19 +54,7 @@ def params() -> Params:
 def repo(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Repo:
     """All stages have run in it."""
     root = tmp_path_factory.mktemp("repo")
-    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
-        shutil.copy(ROOT / name, root)
-    (root / ".dvc").mkdir()
-    shutil.copy(ROOT / ".dvc" / "config", root / ".dvc")
-    shutil.copytree(ROOT / "components", root / "components", ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-    env = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "MINARI_DATASETS_PATH": str(root.parent / f"{root.name}-minari"),
-        "OMP_NUM_THREADS": "1",  # models this small only lose time with more
-        "DVC_SITE_CACHE_DIR": str(root.parent / f"{root.name}-site"),
-    }
-    repo = Repo(root, env)
+    repo = Repo(root, make_repo(root))
     repo.write(params)
     ran = repo.reproduce()
     assert ran == ["collect", "convert", "train_denoiser@8", "train_length_estimator", "train_reward_model", "evaluate_synthesis"]
@@ -92,6 +79,14 @@ def tree_hash(folder: Path) -> str:
 def test_a_second_run_does_nothing(repo: Repo) -> None:
     assert repo.stale() == {}
     assert repo.reproduce() == []
+
+
+def test_what_a_killed_repro_leaves_does_not_stop_the_next(repo: Repo) -> None:
+    (repo.root / ".dvc" / "tmp" / "rwlock").write_text('{"write": {"')
+    with pytest.raises(AssertionError, match="Unable to read RWLock-file"):
+        repo.dvc("repro")
+    done = subprocess.run([sys.executable, "-m", "atradiff.cli", "repro"], cwd=repo.root, env=repo.env, capture_output=True, text=True, check=True)
+    assert "Data and pipelines are up to date." in done.stdout
 
 
 def test_rewriting_the_store_gives_the_same_bytes(repo: Repo, params: Params) -> None:

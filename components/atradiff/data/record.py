@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import minari
@@ -13,6 +17,8 @@ from gymnasium import spaces
 from minari import MinariDataset
 from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_dataset import parse_dataset_id
+from minari.namespace import create_namespace, list_local_namespaces
+from minari.storage import get_dataset_path
 
 from atradiff.data.environment import TaskEnvironment, has_goal, space_dims
 from atradiff.errors import UserError
@@ -20,6 +26,7 @@ from atradiff.trajectory import Array, Trajectory
 
 COLLECTED = "Collected by atradiff with this recipe: "
 IMAGINED = "Imagined by atradiff, not recorded: "
+MINARI_ROOT = "MINARI_DATASETS_PATH"
 
 
 def require_new(dataset_id: str) -> None:
@@ -43,10 +50,10 @@ def write_dataset(
 ) -> None:
     """Write episodes as the Minari dataset `dataset_id`; without an `observation_space` they have the environment's own.
 
-    Its description is `beginning` and the note as JSON. Raises `UserError` as `require_new` does.
+    Its description is `beginning` and the note as JSON. It is whole or not there, also where this process is killed: Minari itself would leave a
+    folder that looks like a dataset. Raises `UserError` as `require_new` does.
     """
-    require_new(dataset_id)
-    with warnings.catch_warnings():  # the data stays on this machine: there is nobody to write to and no page to link
+    with _put_in_place(dataset_id), warnings.catch_warnings():  # the data stays on this machine: there is nobody to write to and no page to link
         warnings.filterwarnings("ignore", "`(author_email|code_permalink)` is set to None", UserWarning)
         minari.create_dataset_from_buffers(
             dataset_id,
@@ -58,6 +65,30 @@ def write_dataset(
             algorithm_name=algorithm,
             description=beginning + json.dumps(note),
         )
+
+
+@contextmanager
+def _put_in_place(dataset_id: str) -> Generator[None]:
+    """While it is entered, Minari's root is a folder in the true one that Minari does not list; then the dataset moves from there to its place."""
+    root, given = get_dataset_path(), os.environ.get(MINARI_ROOT)
+    staging = root / ".writing"
+    with (root / ".writing.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # ends with its process; whoever comes next clears up
+        require_new(dataset_id)
+        shutil.rmtree(staging, ignore_errors=True)
+        os.environ[MINARI_ROOT] = str(staging)
+        try:
+            yield
+        finally:
+            if given is None:
+                del os.environ[MINARI_ROOT]
+            else:
+                os.environ[MINARI_ROOT] = given
+        namespace, *_ = parse_dataset_id(dataset_id)
+        if namespace is not None and namespace not in list_local_namespaces():
+            create_namespace(namespace)
+        os.replace(staging / dataset_id, root / dataset_id)
+        shutil.rmtree(staging)
 
 
 def read_note(dataset: MinariDataset, beginning: str) -> dict[str, Any] | None:

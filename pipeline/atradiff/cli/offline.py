@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,7 +42,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     for command in (tasks, algorithms, use, show_params):
         app.command(rich_help_panel="Parameters")(command)
-    for command in (collect, convert, train_denoiser, train_length_estimator, train_reward_model, evaluate_synthesis):
+    for command in (repro, collect, convert, train_denoiser, train_length_estimator, train_reward_model, evaluate_synthesis):
         app.command(rich_help_panel="Offline stages (`dvc repro` runs them all)")(command)
 
 
@@ -154,14 +156,14 @@ def collect() -> None:
     """Make sure that the offline dataset is on this machine: collect or download it."""
     from atradiff.stages import collect as stage
 
-    stage.run(*project())
+    _alone("collect", stage.run)
 
 
 def convert() -> None:
     """Turn the Minari dataset into the Zarr store."""
     from atradiff.stages import convert as stage
 
-    stage.run(*project())
+    _alone("convert", stage.run)
 
 
 def train_denoiser(horizon: Annotated[int, typer.Option(help="Rows of its windows, one of denoiser.horizons.")]) -> None:
@@ -169,31 +171,55 @@ def train_denoiser(horizon: Annotated[int, typer.Option(help="Rows of its window
     from atradiff.errors import UserError
     from atradiff.stages import train_denoiser as stage
 
-    params, layout = project()
-    if horizon not in params.denoiser.horizons:
-        raise UserError(f"horizon {horizon} is not in denoiser.horizons, {params.denoiser.horizons}: choose one of them, or add it to params.yaml")
-    stage.run(params, layout, horizon)
+    def run(params: Params, layout: Layout) -> None:
+        if horizon not in params.denoiser.horizons:
+            raise UserError(f"horizon {horizon} is not in denoiser.horizons, {params.denoiser.horizons}: choose one of them, or add it to params.yaml")
+        stage.run(params, layout, horizon)
+
+    _alone(f"train-denoiser-{horizon}", run)
 
 
 def train_length_estimator() -> None:
     """Train the length estimator."""
     from atradiff.stages import train_length_estimator as stage
 
-    stage.run(*project())
+    _alone("train-length-estimator", stage.run)
 
 
 def train_reward_model() -> None:
     """Train the reward model of the `learned` reward arm."""
     from atradiff.stages import train_reward_model as stage
 
-    stage.run(*project())
+    _alone("train-reward-model", stage.run)
 
 
 def evaluate_synthesis() -> None:
     """Measure imagined trajectories against the simulator and held-out data."""
     from atradiff.stages import evaluate_synthesis as stage
 
-    stage.run(*project())
+    _alone("evaluate-synthesis", stage.run)
+
+
+def _alone(stage: str, run: Callable[[Params, Layout], None]) -> None:
+    """Carry a stage out while no other process does."""
+    from atradiff.project.stage_lock import alone
+
+    params, layout = project()
+    with alone(layout, stage):
+        run(params, layout)
+
+
+def repro(
+    targets: Annotated[list[str] | None, typer.Argument(help="Stages to end with, such as `convert`; without any, all.")] = None,
+) -> None:
+    """Run the stages that are missing or stale: `dvc repro`, after clearing away what killed ones have left in its way."""
+    from atradiff.project.dvc_locks import clear_killed
+    from atradiff.project.layout import find_root
+
+    root = find_root(Path.cwd())
+    clear_killed(root)
+    os.chdir(root)
+    os.execv(sys.executable, [sys.executable, "-m", "dvc", "repro", *(targets or [])])
 
 
 def project(

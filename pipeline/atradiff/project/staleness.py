@@ -12,6 +12,7 @@ from typing import Any, cast
 from atradiff.errors import UserError
 from atradiff.params.load import load_params
 from atradiff.params.schema import Params
+from atradiff.project.dvc_locks import clear_killed
 from atradiff.project.layout import Layout
 
 
@@ -68,6 +69,7 @@ def _require_same_offline_params(layout: Layout, params: Params, models: bool) -
 
 def _changed_stages(root: Path) -> set[str]:
     """The stages that `dvc repro` would begin with."""
+    clear_killed(root)
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json"]  # runs that start together all ask
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from atradiff.project.dvc_locks import clear_killed
 from atradiff.studies.cells import Cell
 from atradiff.studies.processes import Runner
 from atradiff.studies.runs import CellRun, find_run
@@ -71,6 +72,7 @@ def _prepare(pending: Sequence[CellRun], runner: Runner, listener: Listener) -> 
     for number, (path, workspace) in enumerate(workspaces.items(), start=1):
         listener.preparing(workspace, number, len(workspaces))
         workspace.write()
+        clear_killed(path)
         if runner(REPRODUCE, path, workspace.log) != 0:
             unready.add(path)
     return unready
