@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
+import numpy as np
 import pytest
+import torch
 
 from atradiff.data.store import read_store
 from atradiff.errors import UserError
 from atradiff.flows.assemble import build_trainer, params_of_arm
 from atradiff.online.importance import ImportanceName
+from atradiff.params.schema import Params
 from atradiff.project.layout import Layout
 from projects import online_params
 
@@ -25,12 +29,32 @@ def test_agent_needs_nothing_from_the_offline_stages(tmp_path_factory: pytest.Te
     assert trainer.replay.offline is None
 
 
+def with_goals(goals: Literal["own", "task"]) -> Params:
+    params = online_params()
+    return replace(params, control=replace(params.control, offline_goals=goals))
+
+
 def test_rlpd_learns_half_from_all_offline_transitions_and_imagines_nothing(online_project: Layout) -> None:
-    trainer = build_trainer(online_params(), "rlpd", 0, online_project, "cpu")
+    trainer = build_trainer(with_goals("own"), "rlpd", 0, online_project, "cpu")
     assert trainer.imagination is None
     assert trainer.replay.config.offline_ratio == 0.5
     assert trainer.replay.offline is not None
     assert len(trainer.replay.offline) == read_store(online_project.store).num_transitions
+
+
+def test_rlpd_can_have_its_data_under_the_task_at_hand(online_project: Layout) -> None:
+    params = with_goals("task")
+    params = replace(params, synthesis=replace(params.synthesis, reward="oracle"))
+    trainer = build_trainer(params, "rlpd", 0, online_project, "cpu")
+    data, offline = read_store(online_project.store), trainer.replay.offline
+    assert offline is not None
+    seen = offline.last(len(offline))
+    task = torch.from_numpy(trainer.environment.reset(0)[1])
+    assert 0 < len(offline) <= data.num_transitions
+    assert (seen.observation[:, data.spec.state_dim :] - task).abs().max() < 0.6  # all are the task's goal, up to its noise within a cell
+    assert not np.allclose(data.tasks, task.numpy(), atol=0.6)
+    with pytest.raises(UserError, match=r"control\.offline_goals is task, but synthesis\.reward generated"):
+        build_trainer(replace(params, synthesis=replace(params.synthesis, reward="generated")), "rlpd", 0, online_project, "cpu")
 
 
 def test_no_synthetic_share_is_the_plain_agent_whatever_else_is_set() -> None:
@@ -40,13 +64,13 @@ def test_no_synthetic_share_is_the_plain_agent_whatever_else_is_set() -> None:
 
 
 def test_arms_differ_in_replay_and_adaptation_only() -> None:
-    """But that the plain agent, who has no data to imitate, does not imitate."""
+    """But that the plain agent, who has no data to imitate, does not imitate, and that the control has a filter of its own."""
     params = online_params()
     assert params.agent.imitation_weight > 0
     for arm in ("atradiff", "agent", "rlpd"):
         theirs = params_of_arm(params, arm)
-        agent = replace(params.agent, imitation_weight=0.0) if arm == "agent" else params.agent
-        assert theirs.agent == agent
+        own = {"agent": {"imitation_weight": 0.0}, "rlpd": {"imitation_filter": params.control.imitation_filter}, "atradiff": {}}
+        assert theirs.agent == replace(params.agent, **own[arm])
         assert replace(theirs, replay=params.replay, agent=params.agent, adaptation=params.adaptation) == params
 
 

@@ -13,6 +13,7 @@ from annotated_types import Ge, Le
 from typing_extensions import Doc
 
 from atradiff.data.hindsight import goal_distance
+from atradiff.data.relabel import RewardArm
 from atradiff.diffusion.denoiser import Denoiser
 from atradiff.diffusion.sampler import SamplerConfig
 from atradiff.numbers import require_finite
@@ -23,10 +24,6 @@ from atradiff.synthesis.prune import PruneConfig, Pruned, prune
 from atradiff.synthesis.reward_model import RewardModel, RewardModelConfig
 from atradiff.synthesis.waypoints import WaypointConfig, Waypoints
 from atradiff.trajectory import Array, BoolArray, IntArray, Trajectory, load_trajectory, trajectory_state
-
-Outcome = tuple[Array, BoolArray]
-RewardArm = Callable[[Array, Array, Array, Array], Outcome]
-"""(states `[B, T, O]`, actions `[B, T, A]`, next states `[B, T, O]`, tasks `[B, K]`) to rewards `[B, T]` and terminations `[B, T]`."""
 
 
 @dataclass(frozen=True)
@@ -278,7 +275,7 @@ class Synthesizer:
 def goal_rewards(goal: Sequence[int], radius: float, success: float, otherwise: float) -> RewardArm:
     """The reward arm that takes a goal `[K]` for reached where the next state's entries `goal` are within the radius of it."""
 
-    def label(states: Array, actions: Array, next_states: Array, tasks: Array) -> Outcome:
+    def label(states: Array, actions: Array, next_states: Array, tasks: Array) -> tuple[Array, BoolArray]:
         del states, actions
         reached = goal_distance(next_states, tasks[:, None], goal) <= radius
         return np.where(reached, success, otherwise).astype(np.float32), reached
@@ -291,7 +288,7 @@ def learned_rewards(model: RewardModel) -> RewardArm:
     return _window_by_window(model.predict)
 
 
-def oracle_rewards(oracle: Callable[[Array, Array], Outcome]) -> RewardArm:
+def oracle_rewards(oracle: Callable[[Array, Array], tuple[Array, BoolArray]]) -> RewardArm:
     """The reward arm that asks the environment's own reward function about next states `[T, O]` and the task `[K]`."""
     return _window_by_window(lambda states, actions, next_states, task: oracle(next_states, task))
 
@@ -299,7 +296,7 @@ def oracle_rewards(oracle: Callable[[Array, Array], Outcome]) -> RewardArm:
 def _window_by_window(label: RewardArm) -> RewardArm:
     """The arm that asks `label` about each window alone."""
 
-    def labels(*windows: Array) -> Outcome:
+    def labels(*windows: Array) -> tuple[Array, BoolArray]:
         rewards, ended = zip(*map(label, *windows), strict=True)
         return np.stack(rewards), np.stack(ended)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -9,7 +10,9 @@ from atradiff.agents.actor_critic import ActorCritic
 from atradiff.agents.evaluate import Evaluator
 from atradiff.agents.make import make_agent
 from atradiff.data.environment import TaskEnvironment
+from atradiff.data.relabel import relabel
 from atradiff.data.store import OfflineData
+from atradiff.errors import UserError
 from atradiff.online.adaptation import Adapter
 from atradiff.online.importance import (
     Importance,
@@ -20,18 +23,18 @@ from atradiff.online.importance import (
     uniform_importance,
 )
 from atradiff.online.seeds import make_generator
+from atradiff.online.starts import reset_starts
 from atradiff.online.trainer import Imagination, Trainer
 from atradiff.params.schema import Params
-from atradiff.project.artifacts import load_split, load_synthesizer, with_hindsight
+from atradiff.project.artifacts import load_split, load_synthesizer, reward_arm, with_hindsight
 from atradiff.project.layout import Layout
 from atradiff.replay.buffer import Buffer
 from atradiff.replay.mixed import MixedReplay
 from atradiff.synthesis.synthesizer import Synthesizer
-from atradiff.trajectory import Source
+from atradiff.trajectory import Source, Trajectory
 
 Arm = Literal["atradiff", "agent", "rlpd"]
 ARMS: tuple[Arm, ...] = get_args(Arm)
-RLPD_OFFLINE_RATIO = 0.5
 EVALUATION_SEED = 0  # the same episodes for every run
 
 
@@ -39,15 +42,18 @@ def params_of_arm(params: Params, arm: Arm) -> Params:
     """The parameters that an arm really runs with.
 
     `agent` uses neither imagination nor offline data, and so has no warm start and nothing to imitate or to adapt; `atradiff` with a
-    synthetic_ratio of 0 is the same. `rlpd` is the same agent with half of every batch from the offline data, which it imitates.
+    synthetic_ratio of 0 is the same. `rlpd` is the same agent with half of every batch from the offline data, which it imitates; `params.control`
+    says how.
     """
+    agent = params.agent
     if arm == "rlpd":
-        replay = replace(params.replay, synthetic_ratio=0.0, offline_ratio=RLPD_OFFLINE_RATIO)
+        replay = replace(params.replay, synthetic_ratio=0.0, offline_ratio=params.control.offline_ratio)
+        agent = replace(agent, imitation_filter=params.control.imitation_filter)
     elif arm == "agent" or params.replay.synthetic_ratio == 0:
         replay = replace(params.replay, synthetic_ratio=0.0, offline_ratio=0.0)
+        agent = replace(agent, imitation_weight=0.0)
     else:
         return params
-    agent = params.agent if replay.offline_ratio > 0 else replace(params.agent, imitation_weight=0.0)
     return replace(params, replay=replay, agent=agent, adaptation=replace(params.adaptation, adapt_every=0))
 
 
@@ -62,11 +68,17 @@ def build_trainer(params: Params, arm: Arm, seed: int, layout: Layout, device: s
     split = load_split(layout, params) if imagines or replay.offline_ratio > 0 else None
     if split is not None:
         environment.require_fit(split[0].spec, f"the offline data {params.task.dataset.id!r}")
+    offline = None
+    if split is not None and replay.offline_ratio > 0:
+        trajectories = [trajectory for part in split for trajectory in part.trajectories()]
+        if arm == "rlpd" and params.control.offline_goals == "task":
+            trajectories = _under_the_task(trajectories, split[0], params, seed, layout, environment)
+        offline = offline_buffer(trajectories, params, environment, device)
     mixed = MixedReplay(
         replay,
         online=make_buffer(replay.online_capacity, params, environment, device, Source.ONLINE),
         synthetic=make_buffer(replay.synthetic_capacity if imagines else replay.n_step + 1, params, environment, device, Source.IMAGINED),
-        offline=offline_buffer(split, params, environment, device) if split is not None and replay.offline_ratio > 0 else None,
+        offline=offline,
     )
     imagination = None
     if split is not None and imagines:
@@ -89,14 +101,26 @@ def make_buffer(capacity: int, params: Params, environment: TaskEnvironment, dev
     return Buffer(capacity, spec.observation_dim, spec.action_dim, params.replay.n_step, params.agent.discount, device, source)
 
 
-def offline_buffer(split: tuple[OfflineData, OfflineData], params: Params, environment: TaskEnvironment, device: str) -> Buffer:
-    """All offline trajectories with their own goals and rewards; holding some back serves the models' measurements, not the agent."""
-    transitions = sum(part.num_transitions for part in split)
+def offline_buffer(trajectories: Sequence[Trajectory], params: Params, environment: TaskEnvironment, device: str) -> Buffer:
+    """All of the offline trajectories; holding some back serves the models' measurements, not the agent."""
+    transitions = sum(len(trajectory) for trajectory in trajectories)
     buffer = make_buffer(max(transitions, params.replay.n_step + 1), params, environment, device, Source.OFFLINE)
-    for part in split:
-        for trajectory in part.trajectories():
-            buffer.add_trajectory(trajectory)
+    for trajectory in trajectories:
+        buffer.add_trajectory(trajectory)
     return buffer
+
+
+def _under_the_task(
+    trajectories: Sequence[Trajectory], kept: OfflineData, params: Params, seed: int, layout: Layout, environment: TaskEnvironment
+) -> list[Trajectory]:
+    """The trajectories relabelled: under the tasks of as many resets as imagination's warm start has trajectories, over and over."""
+    arm = reward_arm(layout, params, kept, environment)
+    if arm is None:
+        raise UserError(
+            "control.offline_goals is task, but synthesis.reward generated tells no rewards of real states: set the first to own, or the second to goal"
+        )
+    _, tasks = reset_starts(environment, seed, (-1 - i for i in range(params.online.warm_start_trajectories)))
+    return [piece for i, trajectory in enumerate(trajectories) for piece in relabel(trajectory, tasks[i % len(tasks)], arm)]
 
 
 def _importance(params: Params, agent: ActorCritic, synthesizer: Synthesizer) -> Importance:

@@ -40,7 +40,7 @@ def learn_offline(
     environment = TaskEnvironment(params.task.environment)
     split = load_split(layout, params)
     environment.require_fit(split[0].spec, f"the offline data {params.task.dataset.id!r}")
-    offline = offline_buffer(split, params, environment, device)
+    offline = offline_buffer([trajectory for part in split for trajectory in part.trajectories()], params, environment, device)
     wanted = synthetic_transitions(config.synthetic_ratio, len(offline))
     longest = params.task.environment.max_episode_steps
     synthetic = make_buffer(wanted + longest + params.replay.n_step, params, environment, device, Source.IMAGINED)

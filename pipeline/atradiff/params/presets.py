@@ -15,7 +15,7 @@ from atradiff.data.hindsight import HindsightConfig
 from atradiff.data.metaworld import ENVIRONMENT_ID
 from atradiff.errors import UserError, did_you_mean
 from atradiff.params.load import with_settings
-from atradiff.params.schema import DatasetParams, DenoiserParams, Params, TaskParams
+from atradiff.params.schema import ControlParams, DatasetParams, DenoiserParams, Params, TaskParams
 from atradiff.params.tasks import METAWORLD_STEPS, TASKS, GymnasiumTask, MazeTask, MetaWorldTask, Task, find_task
 from atradiff.synthesis.waypoints import WaypointConfig
 
@@ -76,7 +76,7 @@ def _with_data(params: Params, name: str, task: Task, data: str | None) -> Param
             raise UserError(f"the task {name!r} has no data {data!r}: choose one of {', '.join([*task.qualities, *remote])}, or a Minari id")
         settings = {"task.dataset.id": data}
         if isinstance(task, MazeTask):  # no episode of Minari's terminates, so no radius of success can be read off them
-            settings |= {"synthesis.reward": "generated", "task.hindsight.cover": 0, "synthesis.waypoints.reach": 0}
+            settings |= {"synthesis.reward": "generated", "task.hindsight.cover": 0, "synthesis.waypoints.reach": 0, "control.offline_goals": "own"}
     if data is not None and quality != task.qualities[0]:
         settings["task.name"] = f"{params.task.name}-{re.sub(UNFIT, '-', data.removeprefix('local/')).lower()}"
     return with_settings(params, settings, f"the task {name!r}")
@@ -117,6 +117,7 @@ def _maze_preset(name: str, task: MazeTask) -> Params:
         task=TaskParams(name=name, environment=environment),
         denoiser=replace(DenoiserParams(), horizons=list(task.horizons)),
         synthesis=replace(params.synthesis, reward="goal"),
+        control=ControlParams(offline_goals="task", imitation_filter=True) if task.relabelled else params.control,
     )
     if not task.far:
         return params

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Gt, Le, Lt
 from typing_extensions import Doc
@@ -67,6 +67,18 @@ class LengthEstimatorParams:
 
 
 @dataclass(frozen=True)
+class ControlParams:
+    """The control, arm rlpd: the same agent, with offline data in place of imagination."""
+
+    offline_ratio: Annotated[float, Gt(0), Le(1), Doc("Share of every batch that is offline.")] = 0.5
+    offline_goals: Annotated[
+        Literal["own", "task"],
+        Doc("Under which goals: own, as recorded; or the task at hand, with rewards as for imagined steps (synthesis.reward, which cannot be generated then)."),
+    ] = "own"
+    imitation_filter: Annotated[bool, Doc("Imitate only offline actions that the critics hold for better than the actor's own.")] = False
+
+
+@dataclass(frozen=True)
 class Params:
     """All of params.yaml."""
 
@@ -78,4 +90,5 @@ class Params:
     agent: AgentConfig = field(default_factory=AgentConfig)
     offline: OfflineConfig = field(default_factory=OfflineConfig)
     adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
+    control: ControlParams = field(default_factory=ControlParams)
     online: OnlineConfig = field(default_factory=OnlineConfig)

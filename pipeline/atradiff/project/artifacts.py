@@ -7,6 +7,7 @@ import torch
 
 from atradiff.data.environment import Oracle, TaskEnvironment
 from atradiff.data.hindsight import Hindsight, arrival_radius
+from atradiff.data.relabel import RewardArm
 from atradiff.data.store import OfflineData, read_store
 from atradiff.diffusion.checkpoint import load_denoiser
 from atradiff.errors import UserError
@@ -15,7 +16,7 @@ from atradiff.project.layout import Layout
 from atradiff.synthesis.bank import DenoiserBank
 from atradiff.synthesis.checkpoint import load_length_estimator, load_reward_model
 from atradiff.synthesis.prune import loop_epsilon
-from atradiff.synthesis.synthesizer import RewardArm, Synthesizer, goal_rewards, learned_rewards, oracle_rewards
+from atradiff.synthesis.synthesizer import Synthesizer, goal_rewards, learned_rewards, oracle_rewards
 from atradiff.synthesis.waypoints import Waypoints
 
 SPLIT_SEED = 0
@@ -58,7 +59,7 @@ def load_synthesizer(
         estimator,
         params.synthesis,
         epsilon,
-        _reward_arm(layout, params, kept, environment),
+        reward_arm(layout, params, kept, environment),
         _waypoints(params, kept),
         params.task.environment.max_episode_steps,
     )
@@ -71,7 +72,8 @@ def _waypoints(params: Params, kept: OfflineData) -> Waypoints | None:
     return Waypoints(kept, goal, arrival_radius(kept, goal), config)
 
 
-def _reward_arm(layout: Layout, params: Params, kept: OfflineData, environment: TaskEnvironment | None) -> RewardArm | None:
+def reward_arm(layout: Layout, params: Params, kept: OfflineData, environment: TaskEnvironment | None) -> RewardArm | None:
+    """Who tells the rewards of what nobody lived through; None where the denoisers do."""
     match params.synthesis.reward:
         case "generated":
             return None

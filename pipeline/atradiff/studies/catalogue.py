@@ -19,6 +19,9 @@ STUDIED_UTD_RATIO = 4
 """Critic steps for each env step at most; the published 20 would cost five times as much."""
 SHIFTED = {"online.shift.actuator_gain": -1.0}
 """Factors from 0.2 to 5 change nothing: whoever imitates ways to the goal is a feedback controller. Reversed actuators do."""
+OWN_GOALS: dict[str, Any] = {"control.offline_goals": "own", "control.imitation_filter": False}
+RELABELLED: dict[str, Any] = {"control.offline_goals": "task", "control.imitation_filter": True}
+"""Most actions of a relabelled episode lead elsewhere, so there is a filter."""
 FOLLOWING = {"adaptation.adapt_every": 100, "adaptation.gradient_steps": 10, "adaptation.actuators": True}
 
 
@@ -31,8 +34,15 @@ def _rlpd(label: str = CONTROL, settings: dict[str, Any] | None = None) -> Varia
 
 
 def _arms(params: Params) -> list[Variant]:
-    """The control imitates its offline data as ATraDiff does its imagination; RLPD as published does not, see `imitation`."""
+    """The control is the strongest of the study `controls` on the task, as its preset has it; RLPD as published does not imitate, see `imitation`."""
     return [_imagining("atradiff"), _rlpd(), _imagining("agent", arm="agent")]
+
+
+def _controls(params: Params) -> list[Variant]:
+    """What the control may make of its offline data."""
+    ways = {"own goals": OWN_GOALS, "own goals, filtered": {**OWN_GOALS, "control.imitation_filter": True}, "relabelled": RELABELLED}
+    ours = _imagining("atradiff", control="own goals")
+    return [ours, *(Variant(label, "rlpd", "own goals", settings) for label, settings in ways.items())]
 
 
 def _metaworld(params: Params) -> list[Variant]:
@@ -51,45 +61,47 @@ def _plug_in(params: Params) -> list[Variant]:
 
 
 def _rewards(params: Params) -> list[Variant]:
-    """Every arm but the oracle: none asks the environment for the reward of a state that it did not visit, nor does the control."""
+    """Every arm but the oracle: none asks the environment for the reward of a state that it did not visit. The control has its data's own."""
     arms = [_imagining(reward, {"synthesis.reward": reward}) for reward in ("goal", "generated", "learned")]
-    return [*arms, _rlpd()]
+    return [*arms, _rlpd(settings=OWN_GOALS)]
 
 
 def _short_episodes(params: Params) -> list[Variant]:
     """No goal is farther than two cells from where its episode began, as in the stitch data sets of OGBench (Park et al. 2024)."""
     maze = params.task.dataset.id.removesuffix("-v0")
     short = {"task.dataset.id": f"{maze}-short-v0", "task.collect.maximum_cells": 2, "task.collect.maximum_steps": 64}
-    return [_imagining("atradiff", short), _rlpd(settings=short)]
+    return [_imagining("atradiff", short), _rlpd(settings={**short, **OWN_GOALS})]
 
 
-def _of_shares(shares: dict[str, float]) -> list[Variant]:
-    """ATraDiff and the control on the same share of the offline episodes, for each of the shares by label."""
+def _of_shares(shares: dict[str, float], ways: dict[str, dict[str, Any]]) -> list[Variant]:
+    """ATraDiff and the control, in each of its ways, on the same share of the offline episodes, for each of the shares by label."""
     variants: list[Variant] = []
     for label, share in shares.items():
         settings, control = {"task.dataset.share": share}, f"rlpd, {label}"
         variants += [_imagining(f"atradiff, {label}", settings, control), _rlpd(control, settings)]
+        variants += [Variant(f"{control}, {way}", "rlpd", control, {**settings, **more}) for way, more in ways.items()]
     return variants
 
 
 def _little_data(params: Params) -> list[Variant]:
-    """Shares of the 200,000 transitions."""
-    return _of_shares({"20k": 0.1, "5k": 0.025})
+    """Shares of the 200,000 transitions. The control in the other way than the task's preset has it as well: who wins may depend on how much there is."""
+    other = {"own goals": OWN_GOALS} if params.control.offline_goals == "task" else {"relabelled": RELABELLED}
+    return _of_shares({"20k": 0.1, "5k": 0.025}, other)
 
 
 def _imitation(params: Params) -> list[Variant]:
-    """Each arm with none, all, and what the critics hold for better than the actor's own."""
+    """Each arm with none, all, and what the critics hold for better than the actor's own; the control under its data's own goals."""
     degrees: dict[str, dict[str, Any]] = {
         "none": {"agent.imitation_weight": 0.0},
-        "all": {"agent.imitation_filter": False},
-        "filtered": {"agent.imitation_filter": True},
+        "all": {"agent.imitation_filter": False, "control.imitation_filter": False},
+        "filtered": {"agent.imitation_filter": True, "control.imitation_filter": True},
     }
     ours = [_imagining(f"atradiff, {degree}", settings, f"rlpd, {degree}") for degree, settings in degrees.items()]
-    return [*ours, *(_rlpd(f"rlpd, {degree}", settings) for degree, settings in degrees.items())]
+    return [*ours, *(_rlpd(f"rlpd, {degree}", {**OWN_GOALS, **settings}) for degree, settings in degrees.items())]
 
 
 def _data_size(params: Params) -> list[Variant]:
-    return _of_shares({f"{share:.0%}": share for share in (0.01, 0.03, 0.1, 0.3, 1.0)})
+    return _of_shares({f"{share:.0%}": share for share in (0.01, 0.03, 0.1, 0.3, 1.0)}, {})
 
 
 def _lengths(params: Params) -> list[Variant]:
@@ -168,6 +180,7 @@ STUDIES = {
     study.name: study
     for study in (
         Study("arms", "ATraDiff, the control and the plain agent", ALL_MAZES, _arms),
+        Study("controls", "the control with its data's own goals, imitating all or the better actions, and relabelled", ALL_MAZES, _controls),
         Study("plug-in", "SAC, TD3, REDQ, RLPD and DroQ, with and without ATraDiff", ("pointmaze-umaze",), _plug_in),
         Study("rewards", "where imagined rewards come from; nobody asks the environment", ALL_MAZES, _rewards),
         Study("metaworld", "Meta-World's success alone, offline data of six tasks mixed: ATraDiff and the control", tuple(METAWORLD), _metaworld),
