@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import toys
-from atradiff.diffusion.sampler import SamplerConfig, noise_schedule, sample
+from atradiff.diffusion.sampler import SamplerConfig, asked_levels, noise_schedule, sample
 
 ROWS, CHANNELS = 3, 2
 MEAN = torch.tensor([[2.0, -1.0], [0.5, 0.0], [-3.0, 4.0]])
@@ -47,14 +47,17 @@ def test_schedule_is_eq_5_of_karras_and_ends_at_zero() -> None:
 
 @pytest.mark.parametrize("solver", ["dpm", "heun", "euler"])
 @pytest.mark.parametrize("evaluations", [1, 2, 7, 10])
-def test_evaluations_are_what_was_paid_for(solver: str, evaluations: int) -> None:
+@pytest.mark.parametrize("churn", [0.0, 3.0])
+def test_evaluations_are_what_was_paid_for(solver: str, evaluations: int, churn: float) -> None:
     calls: list[float] = []
 
     def counting(x: Tensor, sigma: float) -> Tensor:
         calls.append(sigma)
         return gaussian_denoiser(x, sigma)
 
-    sample(counting, unit_noise(2), SamplerConfig(solver=solver, evaluations=evaluations), toys.generator())  # type: ignore[arg-type]
+    config = SamplerConfig(solver=solver, evaluations=evaluations, churn=churn)  # type: ignore[arg-type]
+    sample(counting, unit_noise(2), config, toys.generator())
+    assert set(calls) == set(asked_levels(config))
     assert evaluations - (solver == "heun") <= len(calls) <= evaluations
     assert min(calls) > 0
 

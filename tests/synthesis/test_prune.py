@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import functools
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from scipy.spatial import KDTree
 
 from atradiff.data.normalizer import Normalizer
 from atradiff.data.store import OfflineData
-from atradiff.synthesis.prune import PruneConfig, Pruned, _far_neighbours, loop_epsilon, one_step_distances, prune
+from atradiff.synthesis.prune import PruneConfig, Pruned, loop_epsilon, one_step_distances, prune
 from atradiff.trajectory import Array, BoolArray
 
 EPSILON = 0.45
@@ -209,11 +209,27 @@ def test_cost_is_nearly_linear() -> None:
     assert seconds(8_000) < 24 * seconds(1_000)
 
 
-@given(windows(), st.integers(2, 10))
-def test_far_neighbours_are_those_of_a_slow_count(window: Window, minimum: int) -> None:
-    """What is told to have none is never asked again, so none may be missed."""
-    states = window[0]
-    told = _far_neighbours(KDTree(states), states, EPSILON, minimum)
-    for row, state in enumerate(states):
-        rows = np.flatnonzero(np.linalg.norm(states.astype(np.float64) - state, axis=1) <= EPSILON * (1 - 1e-4))
-        assert told[row] >= (np.abs(rows - row) >= minimum).sum()
+def walked(states: Array, needed: BoolArray, minimum: int) -> list[int]:
+    """The rows that a walk keeps which at each one jumps to the latest twin that it may, every distance measured."""
+    last, kept, row = len(states) - 1, [0], 1
+    distance = np.linalg.norm(states[:, None].astype(np.float64) - states, axis=-1)
+    longest = max((distance[i, i + 1] for i in range(last)), default=0.0)
+    while row <= last:
+        limit = next((i for i in range(row, last) if needed[i]), last)
+        twins = [i for i in range(row + minimum, limit + 1) if distance[row, i] <= EPSILON and distance[kept[-1], i] <= longest * (1 + 1e-6)]
+        if last > minimum and twins:
+            row = twins[-1]
+            continue
+        kept.append(row)
+        row += 1
+    return kept
+
+
+@given(windows())
+def test_loops_are_those_of_a_slow_walk(window: Window) -> None:
+    states, rewarded, ended, _, config = window
+    ends = np.flatnonzero(ended)
+    used = int(ends[0]) + 2 if len(ends) else len(states)
+    config = replace(config, loops=True, to_length=False)
+    told = prune(states, rewarded, ended, 0, EPSILON, config).rows
+    assert told.tolist() == walked(states[:used], (rewarded | ended)[: used - 1], config.minimum_loop_rows)

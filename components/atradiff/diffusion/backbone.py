@@ -19,6 +19,9 @@ from atradiff.diffusion.features import FourierFeatures
 from atradiff.diffusion.preconditioner import ConditionalGaussian
 from atradiff.errors import UserError
 
+RawNetwork = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(coefficients `[B, R]`, noise level `[B]`, condition `[B, O + K]`) to `[B, R]`."""
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -169,12 +172,25 @@ class ResidualMLP(nn.Module):
         nn.init.zeros_(self.head.weight)
 
     def forward(self, z: Tensor, noise_level: Tensor, condition: Tensor) -> Tensor:
-        dtype = self.embed.weight.dtype
-        c = self.condition(noise_level, condition).to(dtype)
-        h = self.embed(z.to(dtype)) + c
-        c = functional.silu(c)
-        for first, shift, second in zip(self.first, self.shift, self.second, strict=True):
-            h = h + second(functional.silu(first(self.norm(h)) + shift(c)))
+        return self._shifted(z, *self._shifts(noise_level, condition))
+
+    def at_levels(self, noise_levels: Tensor, condition: Tensor) -> list[Callable[[Tensor], Tensor]]:
+        """The network under `condition [B, K]` at each of the noise levels `[S]`. What does not depend on z, nearly half of the
+        layers, is computed here for all levels at once: a product for a few windows takes little longer than one for one of them."""
+        shifts = self._shifts(noise_levels.repeat_interleave(len(condition)), condition.repeat(len(noise_levels), 1))
+        by_level = zip(*(shift.split(len(condition)) for shift in shifts), strict=True)
+        return [lambda z, own=own: self._shifted(z, *own) for own in by_level]
+
+    def _shifts(self, noise_level: Tensor, condition: Tensor) -> list[Tensor]:
+        """What noise level `[B]` and condition `[B, K]` add to the embedded z and in each block, all `[B, width]`."""
+        c = self.condition(noise_level, condition).to(self.embed.weight.dtype)
+        hidden = functional.silu(c)
+        return [c, *(shift(hidden) for shift in self.shift)]
+
+    def _shifted(self, z: Tensor, c: Tensor, *shifts: Tensor) -> Tensor:
+        h = self.embed(z.to(self.embed.weight.dtype)) + c
+        for first, shift, second in zip(self.first, shifts, self.second, strict=True):
+            h = h + second(functional.silu(first(self.norm(h)) + shift))
         return self.head(self.norm(h))
 
 
@@ -202,7 +218,7 @@ def make_backbone(config: NetworkConfig, gaussian: ConditionalGaussian, horizon:
             return InRows(gaussian, UNet(config, horizon, channels, condition_dim))
 
 
-def in_bfloat16(backbone: nn.Module) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def in_bfloat16(backbone: nn.Module) -> RawNetwork:
     """The raw network with its weights rounded to bfloat16, in which it then computes; gradients reach the weights themselves.
 
     What embeds the condition stays in float32: cosines of large angles need it, and it costs little, being no function of the rows.
@@ -210,6 +226,13 @@ def in_bfloat16(backbone: nn.Module) -> Callable[[Tensor, Tensor, Tensor], Tenso
     precise = {p for module in backbone.modules() if isinstance(module, ConditionEmbedding) for p in module.parameters()}
     rounded = {name: p.bfloat16() for name, p in backbone.named_parameters() if p not in precise}
     return lambda *inputs: functional_call(backbone, rounded, inputs)
+
+
+def at_levels(network: RawNetwork, noise_levels: Tensor, condition: Tensor) -> list[Callable[[Tensor], Tensor]]:
+    """F under `condition [B, K]` at each of the noise levels `[S]`: functions of coefficients `[B, R]` alone."""
+    if isinstance(network, ResidualMLP):
+        return network.at_levels(noise_levels, condition)
+    return [lambda z, level=level: network(z, level.expand(len(z)), condition) for level in noise_levels]
 
 
 def mlp(inputs: int, width: int, depth: int, outputs: int) -> nn.Sequential:

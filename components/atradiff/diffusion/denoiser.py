@@ -13,15 +13,12 @@ from typing_extensions import Doc
 
 from atradiff.data.normalizer import Normalizer
 from atradiff.data.windows import WindowBatch, Windows
-from atradiff.diffusion.backbone import NetworkConfig, in_bfloat16, make_backbone
+from atradiff.diffusion.backbone import NetworkConfig, RawNetwork, at_levels, in_bfloat16, make_backbone
 from atradiff.diffusion.preconditioner import ConditionalGaussian, PreconditionerConfig, fit_gaussian, pin
-from atradiff.diffusion.sampler import SamplerConfig, sample
+from atradiff.diffusion.sampler import SamplerConfig, asked_levels, sample
 from atradiff.diffusion.training import Progress, TrainConfig, fit
 from atradiff.graphs import Graphed, in_bucket, to_numpy
 from atradiff.trajectory import Array
-
-RawNetwork = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(coefficients `[B, R]`, noise level `[B]`, condition `[B, O + K]`) to `[B, R]`."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,8 @@ class Denoiser(nn.Module):
         """D(x; sigma) of windows `x [B, H, C]` at noise levels `sigma [B]`: in the directions of the conditional Gaussian, around its mean."""
         condition = torch.cat([state, task], dim=-1)
         mean = self.gaussian.mean(condition)
-        z = self.denoise_coefficients(self.gaussian.project(x - mean), sigma, condition, self.raw_network())
+        network = self.raw_network()
+        z = self.denoise_coefficients(self.gaussian.project(x - mean), sigma, lambda z: network(z, sigma.log() / 4, condition))
         return pin(mean + self.gaussian.lift(z), state)
 
     @property
@@ -66,8 +64,8 @@ class Denoiser(nn.Module):
         """F: on a GPU it computes in bfloat16, whose error c_out makes small where noise is small."""
         return in_bfloat16(self.backbone) if self.gaussian.variance.is_cuda else self.backbone
 
-    def denoise_coefficients(self, z: Tensor, sigma: Tensor, condition: Tensor, network: RawNetwork) -> Tensor:
-        """D(z; sigma) = c_skip z + c_out F(c_in z; c_noise) (eq. 7) of coefficients `z [B, R]`.
+    def denoise_coefficients(self, z: Tensor, sigma: Tensor, network: Callable[[Tensor], Tensor]) -> Tensor:
+        """D(z; sigma) = c_skip z + c_out F(c_in z) (eq. 7) of coefficients `z [B, R]`, from sigma `[B]` or `[1]` and F at its noise level.
 
         Along each direction the data's variance v takes the place of sigma_data^2:
         c_skip = v / (v + sigma^2), c_out = sigma sqrt(v / (v + sigma^2)), c_in = 1 / sqrt(v + sigma^2).
@@ -76,7 +74,7 @@ class Denoiser(nn.Module):
         variance = self.gaussian.variance
         c_in = (variance + level**2).rsqrt()
         c_skip, c_out = variance * c_in**2, level * variance.sqrt() * c_in
-        return c_skip * z + c_out * network(c_in * z, sigma.log() / 4, condition).float()
+        return c_skip * z + c_out * network(c_in * z).float()
 
     def loss(self, batch: WindowBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted denoising loss (eq. 8), over valid rows."""
@@ -109,10 +107,11 @@ class Denoiser(nn.Module):
 
     def _solve_ode(self, state: Tensor, condition: Tensor, noise: Tensor, config: SamplerConfig, generator: torch.Generator | None) -> Tensor:
         """Rows `[B, H, C]` from coefficients of unit noise `[B, R]`."""
-        network = self.raw_network()
+        sigmas = {sigma: torch.full((1,), sigma, device=noise.device) for sigma in asked_levels(config)}
+        networks = dict(zip(sigmas, at_levels(self.raw_network(), torch.cat([*sigmas.values()]).log() / 4, condition), strict=True))
 
         def denoise(z: Tensor, sigma: float) -> Tensor:
-            return self.denoise_coefficients(z, torch.full((len(z),), sigma, device=z.device), condition, network)
+            return self.denoise_coefficients(z, sigmas[sigma], networks[sigma])
 
         z = sample(denoise, noise, config, generator)
         return pin(self.gaussian.mean(condition) + self.gaussian.lift(z), state)

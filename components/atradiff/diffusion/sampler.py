@@ -36,15 +36,21 @@ def noise_schedule(config: SamplerConfig) -> list[float]:
     return [(high + t * (low - high)) ** config.schedule_exponent for t in ramp] + [0.0]
 
 
+def asked_levels(config: SamplerConfig) -> list[float]:
+    """The noise levels at which `sample` asks the denoiser."""
+    sigmas, gamma = noise_schedule(config), _churn_share(config)
+    return [*(sigma * (1 + gamma) for sigma in sigmas[:-1]), *(sigmas[1:-1] if config.solver == "heun" else [])]
+
+
 def sample(denoise: Denoise, noise: Tensor, config: SamplerConfig, generator: torch.Generator | None) -> Tensor:
     """Solve from unit `noise [B, ...]` down to data. `generator` serves churn only, and may be None without it."""
     sigmas = noise_schedule(config)
-    gamma_max = min(config.churn / (len(sigmas) - 1), math.sqrt(2) - 1)
+    gamma = _churn_share(config)
     x = noise * sigmas[0]
     previous: tuple[Tensor, float] | None = None
     for sigma, sigma_next in pairwise(sigmas):
-        if gamma_max > 0 and generator is not None:
-            x, sigma = _churn(x, sigma, gamma_max, generator)
+        if gamma > 0 and generator is not None:
+            x, sigma = _churn(x, sigma, gamma, generator)
             previous = None  # fresh noise breaks with the history: dpm is of first order then
         estimate = denoise(x, sigma)
         if config.solver == "dpm":
@@ -55,6 +61,11 @@ def sample(denoise: Denoise, noise: Tensor, config: SamplerConfig, generator: to
                 x_next = _heun_correction(x, sigma, sigma_next, estimate, denoise(x_next, sigma_next))
             x = x_next
     return x
+
+
+def _churn_share(config: SamplerConfig) -> float:
+    """The share by which a step raises its noise level (gamma; Karras et al. 2022, algorithm 2)."""
+    return min(config.churn / (len(noise_schedule(config)) - 1), math.sqrt(2) - 1)
 
 
 def _churn(x: Tensor, sigma: float, gamma: float, generator: torch.Generator) -> tuple[Tensor, float]:

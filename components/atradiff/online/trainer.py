@@ -36,6 +36,8 @@ GENERATORS = ("act", "update", "replay", "trigger", "synthesis", "adapt", "watch
 ON_DEVICE = ("update", "replay")
 """Uses whose generators are on the agent's device, so that nothing waits for what they draw."""
 KEPT_FOR_PICTURES = 32
+IMAGINED_TOGETHER = 1_024
+"""Trajectories of one batch beforehand. Chains end one after the other, and a window of the last few costs as much as one of many."""
 LOOK_EVERY = 100
 """Updates between looks at the losses of an agent that is not on the CPU."""
 NETWORKS = ("agent", "models")
@@ -267,13 +269,12 @@ class Trainer:
     def _imagine_beforehand(self) -> None:
         """Imagine from states of the offline data and from those that episodes begin in."""
         assert self.imagination is not None
-        size = 256
         with self._timed("synthesis"):
             states, tasks = self._warm_starts
             states = moved_offline(states, self.config.warm_start_offline_share, self.imagination.offline_states, self.generators["synthesis"])
             lengths: list[int] = []
-            for first in range(0, len(states), size):
-                lengths += self._imagine_from(states[first : first + size], tasks[first : first + size])
+            for first in range(0, len(states), IMAGINED_TOGETHER):
+                lengths += self._imagine_from(*(part[first : first + IMAGINED_TOGETHER] for part in (states, tasks)))
             self.trigger.expect(float(np.mean(lengths)))
             self.replay.warm_start_transitions = self.replay.synthetic.added
 

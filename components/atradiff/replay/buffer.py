@@ -95,9 +95,11 @@ class Buffer:
         count = len(columns[0])
         if count > self.capacity:
             raise UserError(f"a trajectory of {count} transitions does not fit a replay of capacity {self.capacity}: enlarge it in replay.*_capacity")
-        index = torch.arange(self.added, self.added + count) % self.capacity
-        rows = np.concatenate([column.reshape(count, -1) for column in columns], axis=1, dtype=np.float32)
-        self._rows[index] = torch.from_numpy(rows).to(self._rows)
+        rows = torch.from_numpy(np.concatenate([column.reshape(count, -1) for column in columns], axis=1, dtype=np.float32))
+        first = self.added % self.capacity
+        before_the_end = min(count, self.capacity - first)
+        self._rows[first : first + before_the_end] = rows[:before_the_end]
+        self._rows[: count - before_the_end] = rows[before_the_end:]
         self.added += count
 
     def sample(self, batch_size: int, generator: torch.Generator) -> TransitionBatch:

@@ -86,34 +86,23 @@ def _without_loops(states: Array, needed: BoolArray, epsilon: float, minimum: in
     last = len(states) - 1
     if last <= minimum:
         return np.arange(last + 1)
-    tree = KDTree(states)
-    far = _far_neighbours(tree, states, epsilon, minimum)
-    if not far.any():
-        return np.arange(last + 1)
-    longest = np.linalg.norm(np.diff(states, axis=0), axis=1).max()
+    twins = KDTree(states).query_pairs(epsilon, output_type="ndarray")
     blocked = np.append(np.flatnonzero(needed), last)  # a jump may land on these rows, but not pass them
     limit = blocked[np.searchsorted(blocked, np.arange(last + 1))]
-    may_jump = ((far != 0) & (limit - np.arange(last + 1) >= minimum)).tolist()
+    twins = twins[(twins[:, 1] - twins[:, 0] >= minimum) & (twins[:, 1] <= limit[twins[:, 0]])]
+    if not len(twins):
+        return np.arange(last + 1)
+    twins = twins[np.lexsort(twins.T[::-1])]
+    first = np.searchsorted(twins[:, 0], np.arange(last + 2)).tolist()
+    longest = np.linalg.norm(np.diff(states, axis=0), axis=1).max()
     kept = [0]
     row = 1
     while row <= last:
-        if may_jump[row]:
-            near = np.asarray(tree.query_ball_point(states[row], epsilon))
-            near = near[(near >= row + minimum) & (near <= limit[row])]
-            near = near[np.linalg.norm(states[near] - states[kept[-1]], axis=1) <= longest]
-            if len(near):
-                row = int(near.max())
-                continue
+        later = twins[first[row] : first[row + 1], 1]
+        later = later[np.linalg.norm(states[later] - states[kept[-1]], axis=1) <= longest]
+        if len(later):
+            row = int(later[-1])
+            continue
         kept.append(row)
         row += 1
     return np.asarray(kept)
-
-
-def _far_neighbours(tree: KDTree, states: Array, epsilon: float, minimum: int) -> IntArray:
-    """How many states within epsilon lie at least `minimum` rows away, `[H]`; rounding may add some that do not, and takes none away."""
-    near = np.asarray(tree.query_ball_point(states, epsilon, return_length=True)) - 1
-    for offset in range(1, minimum):
-        close = np.linalg.norm(states[offset:] - states[:-offset], axis=1) <= epsilon * (1 - 1e-5)
-        near[offset:] -= close
-        near[:-offset] -= close
-    return near
