@@ -66,6 +66,7 @@ def test_memory() -> None:
 def test_scale() -> None:
     check(scale.load_growing(BENCH, sizes=(600, 900), horizon=8), OURS, OURS)
     check(scale.convert_growing(BENCH, sizes=(600,)), OURS, FLOOR)
+    check(scale.horizons_growing(BENCH, horizons=(4, 8)), *[OURS] * 4)
 
 
 def test_every_job_can_be_asked_for() -> None:

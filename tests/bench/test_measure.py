@@ -55,11 +55,25 @@ def test_all_do_the_same_calls_and_the_order_turns_round() -> None:
     contenders = [Contender(impl, lambda calls, impl=impl: heard.append((impl, calls)), "cpu") for impl in (OURS, "peer")]
     bench = Bench(MACHINE, repeats=3, peers=True, repeat_seconds=0.0)
     result = bench.measure(Contest("room/job", "things/s", 10, contenders))
-    warm_up, trial, timed = heard[:2], heard[2], heard[3:]
-    assert warm_up == [(OURS, 1), ("peer", 1)]
-    assert trial == (OURS, 1)
+    warm_up, trials, timed = heard[:2], heard[2:4], heard[4:]
+    assert warm_up == trials == [(OURS, 1), ("peer", 1)]
     assert timed == [(OURS, 1), ("peer", 1), ("peer", 1), (OURS, 1), (OURS, 1), ("peer", 1)]
     assert [row["impl"] for row in result] == [OURS, "peer"]
+
+
+def test_a_very_slow_peer_does_fewer_calls_and_its_rate_is_still_one_of_calls() -> None:
+    heard: list[int] = []
+
+    def slow(calls: int) -> None:
+        heard.append(calls)
+        time.sleep(0.02 * calls)
+
+    bench = Bench(MACHINE, repeats=1, peers=True, repeat_seconds=0.01)
+    contenders = [Contender(OURS, lambda calls: time.sleep(1e-4 * calls), "cpu"), Contender("peer", slow, "cpu")]
+    _, peer = bench.measure(Contest("room/job", "things/s", 1, contenders))
+    assert heard[:2] == [1, 1]
+    assert 1 <= heard[2] <= 5  # and not the 100 or less that fill our repeat
+    assert peer["median"] <= 50
 
 
 def test_a_repeat_is_filled_with_calls() -> None:

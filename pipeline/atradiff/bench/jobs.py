@@ -14,7 +14,7 @@ JOBS: dict[str, tuple[Callable[[Bench], list[Row]], ...]] = {
     "train": tuple(partial(train.training, network=network) for network in train.NETWORKS),
     "online": tuple(partial(online.online_step, num_envs=count) for count in online.SIDE_BY_SIDE),
     "data": (data.windows_served, data.windows_mapped, data.converted, data.memory),
-    "scale": (scale.load_growing, scale.convert_growing),
+    "scale": (scale.load_growing, scale.convert_growing, scale.horizons_growing),
 }
 
 

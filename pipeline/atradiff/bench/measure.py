@@ -11,6 +11,8 @@ from typing import TypedDict
 from atradiff.bench.machine import Machine, seconds
 
 OURS, FLOOR = "atradiff", "floor"
+PATIENCE = 10
+"""Times as long as ours that a repeat of a peer's takes at most, if one call of it allows that."""
 
 
 class Row(TypedDict):
@@ -64,20 +66,24 @@ class Bench:
         return self.machine.device
 
     def measure(self, contest: Contest) -> list[Row]:
-        """Everybody warms up (and compiles); then, in every repeat, each does as many calls as we do in `repeat_seconds`.
+        """Everybody warms up (and compiles); then, in every repeat, each does as many calls as we do in `repeat_seconds`, or, if that would take
+        it more than `PATIENCE` times as long, as many as it does in that time.
 
         The order turns round from one repeat to the next, so that a disturbance which comes and goes hits all alike.
         """
         for contender in contest.contenders:
             self.report(f"{contest.job}: {contender.impl}, warming up")
             contender.run(1)
-        calls = self._calls(contest.contenders[0])
+        ours, *theirs = contest.contenders
+        full = self._calls(ours)
+        calls = {ours.impl: full, **{peer.impl: self._at_most(full, peer) for peer in theirs}}
         rates: dict[str, list[float]] = {contender.impl: [] for contender in contest.contenders}
         for repeat in range(self.repeats):
             for contender in contest.contenders[:: 1 if repeat % 2 == 0 else -1]:
                 self.report(f"{contest.job}: {contender.impl}")
-                taken = seconds(partial(contender.run, calls), contender.device)
-                rates[contender.impl].append(calls * contest.units / taken)
+                count = calls[contender.impl]
+                taken = seconds(partial(contender.run, count), contender.device)
+                rates[contender.impl].append(count * contest.units / taken)
         return rows(contest, rates, self.device)
 
     def _calls(self, contender: Contender) -> int:
@@ -86,6 +92,11 @@ class Bench:
         while (taken := seconds(partial(contender.run, calls), contender.device)) < self.repeat_seconds / 4:
             calls *= 2
         return max(1, round(calls * self.repeat_seconds / taken))
+
+    def _at_most(self, calls: int, contender: Contender) -> int:
+        """So many calls, or fewer of one that is very slow."""
+        taken = seconds(partial(contender.run, 1), contender.device)
+        return max(1, min(calls, int(PATIENCE * self.repeat_seconds / taken)))
 
 
 def rows(contest: Contest, rates: Mapping[str, Sequence[float]], device: str) -> list[Row]:

@@ -28,14 +28,15 @@ def sampling(bench: Bench, network: str, horizon: int = HORIZON, batches: Sequen
         models["unet"] = peers.UNetDenoiser(windows, gaussian).to(bench.device).eval()
     result: list[Row] = []
     for batch in batches or BATCHES[bench.device]:
-        contenders = [Contender(impl, _run(model, batch), bench.device) for impl, model in models.items()]
+        contenders = [Contender(impl, sampler_run(model, batch), bench.device) for impl, model in models.items()]
         floor = EVALUATIONS * bench.machine.seconds(denoising_flops(denoiser, batch), weight_bytes(denoiser))
         job = f"sampler/{network}, batch {batch:,}"
         result += bench.measure(Contest(job, "transitions/s", batch * (horizon - 1), contenders, floor))
     return result
 
 
-def _run(denoiser: Denoiser, batch: int) -> peers.Run:
+def sampler_run(denoiser: Denoiser, batch: int) -> peers.Run:
+    """Samples of `batch` windows."""
     data = walks(batch, episode_steps=1)
     states, tasks = data.states[::2][:batch], data.tasks[:batch]
     generator = torch.Generator(denoiser.gaussian.variance.device).manual_seed(0)

@@ -28,15 +28,16 @@ def training(bench: Bench, network: str, horizon: int = HORIZON, batch: int = 0,
     windows = make_windows(horizon, bench.device)
     gaussian = make_gaussian(windows)
     denoiser = make_denoiser(windows, gaussian, config or NETWORKS[network])
-    contenders = [Contender(OURS, _run(denoiser, windows, batch), bench.device)]
+    contenders = [Contender(OURS, train_run(denoiser, windows, batch), bench.device)]
     if bench.peers:
         unet = peers.UNetDenoiser(windows, gaussian).to(bench.device)
-        contenders.append(Contender("unet", _run(unet, windows, batch), bench.device))
+        contenders.append(Contender("unet", train_run(unet, windows, batch), bench.device))
     floor = bench.machine.seconds(3 * denoising_flops(denoiser, batch), 10 * weight_bytes(denoiser))
     return bench.measure(Contest(f"train/{network}, batch {batch:,}", "gradient steps/s", 1, contenders, floor))
 
 
-def _run(denoiser: Denoiser, windows: Windows, batch: int) -> peers.Run:
+def train_run(denoiser: Denoiser, windows: Windows, batch: int) -> peers.Run:
+    """Gradient steps on `batch` windows."""
     generator = torch.Generator(windows.device).manual_seed(0)
     fitting = Fitting(denoiser, lambda g: windows.sample(batch, g), TrainConfig(gradient_steps=STEPS, batch_size=batch), generator)
 
