@@ -13,7 +13,7 @@ import toys
 from atradiff.data.normalizer import Normalizer
 from atradiff.data.store import OfflineData
 from atradiff.data.windows import Windows
-from atradiff.diffusion.backbone import ConditionEmbedding, NetworkConfig, in_bfloat16
+from atradiff.diffusion.backbone import ConditionEmbedding, NetworkConfig, at_levels, in_bfloat16
 from atradiff.diffusion.denoiser import Denoiser, NoiseConfig, train_denoiser
 from atradiff.diffusion.preconditioner import PreconditionerConfig, pin
 from atradiff.diffusion.sampler import SamplerConfig, sample
@@ -290,3 +290,21 @@ def test_rounded_weights_answer_nearly_the_same_and_pass_their_gradients_on(back
     for a, b in zip(exact, near, strict=True):
         assert (a is None) == (b is None)
         assert a is None or (b.dtype == torch.float32 and (a - b).norm() < 0.1 * a.norm() + 1e-6)
+
+
+@pytest.mark.parametrize("backbone", ["mlp", "dit", "unet"])
+def test_a_network_at_several_levels_is_what_it_is_at_each(backbone: str, denoiser: Denoiser) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = NetworkConfig(backbone, width=32, depth=2, heads=2, patch=2)
+        fresh = Denoiser(denoiser.normalizer, denoiser.gaussian, denoiser.horizon, network, denoiser.noise_config)
+        for p in fresh.backbone.parameters():  # some begin at zero
+            p.data.add_(0.05 * torch.randn_like(p))
+    random, levels = toys.generator(3), torch.tensor([1.0, 0.2, -1.0])
+    z, condition = torch.randn(BATCH, denoiser.gaussian.rank, generator=random), torch.randn(BATCH, 4, generator=random)
+    with torch.no_grad():
+        at_once = [answer(z) for answer in at_levels(fresh.backbone, levels, condition)]
+        one_by_one = [fresh.backbone(z, level.expand(BATCH), condition) for level in levels]
+    assert not torch.allclose(one_by_one[0], one_by_one[1], atol=1e-2)
+    for answer, expected in zip(at_once, one_by_one, strict=True):
+        assert torch.allclose(answer, expected, atol=1e-5)
