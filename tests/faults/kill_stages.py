@@ -11,24 +11,29 @@ import hashlib
 import json
 import os
 import random
+import shlex
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ruamel.yaml import YAML
+
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
 LOOKS_SECONDS = 0.0005
+WAITS_SECONDS = 0.002
 WRITES_SECONDS = 0.005
 PATIENCE_SECONDS = 600
+Command = Callable[[], int]
 KINDS = ("whole group", "parent alone")
-DVC_REPRO, OUR_REPRO = ("dvc", "repro"), ("atradiff.cli", "repro")
-REFUSALS = ("RWLock-file", "it is being blocked by")
+REFUSALS = ("RWLock-file", "it is being blocked by", "dvc.lock' is", "dvc.lock' validation failed")
 PLANTED_EVERY = 5
 
 
@@ -56,12 +61,26 @@ class Project:
         params = tiny_params()
         write_params(root, replace(params, denoiser=replace(params.denoiser, horizons=[8])))
 
-    def start(self, command: tuple[str, ...] = DVC_REPRO) -> subprocess.Popen[bytes]:
-        """A repro, the leader of a session of its own."""
-        with self._log.open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", *command], cwd=self.root, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+    def start(self, command: Command) -> int:
+        """A repro, the leader of a session of its own; returns its process's number."""
+        process = os.fork()
+        if process == 0:
+            status = 1
+            try:
+                os.setsid()
+                log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+                os.dup2(log, 1)
+                os.dup2(log, 2)
+                os.environ |= self._env
+                os.chdir(self.root)
+                status = command()
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+        return process
 
     def plant_lock(self, cut_off: bool) -> None:
         """Leave what a killed DVC may leave: half a list, or a number that is this process's by now."""
@@ -87,39 +106,111 @@ class Project:
         return times
 
     def outputs(self) -> dict[str, str]:
-        """The SHA-256 of everything that came out: the store, models, metrics, pictures, and DVC's own record of them."""
-        files = [self.root / "dvc.lock", *(path for path in (self.root / "data").rglob("*") if path.is_file() and path.suffix != ".lock")]
-        return {path.relative_to(self.root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+        """The SHA-256 of everything that came out, times aside: the store, models, metrics, pictures, and DVC's own record of them."""
+        files = [path for path in (self.root / "data").rglob("*") if path.is_file() and path.suffix != ".lock"]
+        found = {path.relative_to(self.root).as_posix(): path.read_bytes() for path in files}
+        timed = next(name for name in found if name.endswith("/synthesis/metrics.json"))
+        metrics = {key: value for key, value in json.loads(found[timed]).items() if "milliseconds" not in key}
+        record = YAML(typ="safe").load(self.root / "dvc.lock")
+        record["stages"]["evaluate_synthesis"]["outs"] = [out for out in record["stages"]["evaluate_synthesis"]["outs"] if out["path"] != timed]
+        found |= {timed: json.dumps(metrics).encode(), "dvc.lock": json.dumps(record).encode()}
+        return {name: hashlib.sha256(content).hexdigest() for name, content in found.items()}
+
+
+def dvc_repro() -> int:
+    """`dvc repro`, in this process; its stages are copies of it, so that none has to import anything, and else as DVC starts them."""
+    import dvc.stage.run
+    from dvc.cli import main
+
+    dvc.stage.run._run = _run_stage
+    return main(["repro"])
+
+
+def our_repro() -> int:
+    """`atradiff repro` in the same way."""
+    from atradiff.project.dvc_locks import clear_killed, remove_cut_off_record
+
+    clear_killed(Path.cwd())
+    remove_cut_off_record(Path.cwd())
+    return dvc_repro()
+
+
+def _run_stage(executable: str, cmd: str, *, cwd: str, env: dict[str, str], **_: object) -> None:
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    from atradiff import cli
+
+    process = os.fork()
+    if process == 0:
+        os.closerange(3, 256)  # the files of DVC's locks among them
+        os.environ.update(env)
+        os.chdir(cwd)
+        sys.argv = shlex.split(cmd)
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    if (status := os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])) != 0:
+        raise StageCmdFailedError(cmd, status)
+
+
+def program(*command: str) -> Command:
+    """The same as programs of their own."""
+    return lambda: os.execv(sys.executable, [sys.executable, "-m", *command])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--program", action="store_true", help="DVC and every stage as a program that is started anew, which takes much longer.")
     given = parser.parse_args()
+    repros = (program("dvc", "repro"), program("atradiff.cli", "repro")) if given.program else (dvc_repro, our_repro)
+    _import_all()
     with tempfile.TemporaryDirectory() as folder:
-        tally = kill_repros(Path(folder), given.kills, given.seed)
+        tally = kill_repros(Path(folder), repros, given.kills, given.seed)
     print(f"{dict(tally.kills)}, as a file was written: {tally.in_writing}; locks planted: {tally.planted}, DVC refused: {tally.blocked} times")
     print(f"repros that came to their end: {tally.ended}, lost: {len(tally.lost)}", *tally.lost, sep="\n")
     sys.exit(1 if tally.lost else 0)
 
 
-def kill_repros(folder: Path, kills: int, seed: int) -> Tally:
+def _import_all() -> None:
+    """What is heavy, once, before processes part."""
+    import dvc.commands.repro  # noqa: F401
+    import torch
+
+    import atradiff.stages.collect
+    import atradiff.stages.convert
+    import atradiff.stages.evaluate_synthesis
+    import atradiff.stages.train_denoiser
+    import atradiff.stages.train_length_estimator
+    import atradiff.stages.train_reward_model  # noqa: F401
+
+    torch.set_num_threads(1)
+
+
+def kill_repros(folder: Path, repros: tuple[Command, Command], kills: int, seed: int) -> Tally:
     """Kill `dvc repro` of one project after the other, until each comes to its end and there have been so many kills; then compare its outputs.
 
-    Whole groups are killed and the parent alone in turn; every other kill waits until a file is being written.
+    `repros` are DVC's own and ours. Whole groups are killed and the parent alone in turn; every other kill waits until a file is being written.
     """
     drawn, tally = random.Random(seed), Tally()
     whole = Project(folder / "whole")
     began = time.monotonic()
-    if whole.start().wait(PATIENCE_SECONDS) != 0:
+    if _wait(whole.start(repros[0]), PATIENCE_SECONDS) != 0:
         raise RuntimeError(whole.said())
     seconds = time.monotonic() - began
     wanted = whole.outputs()
     while tally.kills.total() < kills:
         project = Project(folder / f"killed-{tally.ended}")
         groups = list[int]()
-        command, status = DVC_REPRO, None
+        (dvcs, ours), status = repros, None
+        command = dvcs
         while status != 0:
             before = tally.kills.total()
             status = _kill(project, command, drawn, seconds, tally, groups)
@@ -127,44 +218,59 @@ def kill_repros(folder: Path, kills: int, seed: int) -> Tally:
                 project.plant_lock(cut_off=bool(before // PLANTED_EVERY % 2))
                 tally.planted += 1
             if status not in (0, None):
-                if command == OUR_REPRO or not any(refusal in project.said() for refusal in REFUSALS):
+                if command is ours or not any(refusal in project.said() for refusal in REFUSALS):
                     break
                 tally.blocked += 1
-            command = OUR_REPRO if status else DVC_REPRO
+            command = ours if status else dvcs
             print(tally, flush=True)
         tally.ended += 1
-        found = project.outputs()
-        tally.lost += [f"{project.root.name}: {name}" for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
         if status != 0:
             tally.lost.append(f"{project.root.name}: the repro ended with {status}: {project.said()}")
+        else:
+            found = project.outputs()
+            tally.lost += [f"{project.root.name}: {name}" for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
         for group in groups:  # stages that outlived their parent
             with suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)
     return tally
 
 
-def _kill(project: Project, command: tuple[str, ...], drawn: random.Random, seconds: float, tally: Tally, groups: list[int]) -> int | None:
+def _kill(project: Project, command: Command, drawn: random.Random, seconds: float, tally: Tally, groups: list[int]) -> int | None:
     """Start a repro and kill it; returns how it ended where it did before that."""
     process = project.start(command)
-    groups.append(process.pid)
+    groups.append(process)
     kind, writing = KINDS[tally.kills.total() % len(KINDS)], bool(tally.kills.total() // len(KINDS) % 2)
-    with suppress(subprocess.TimeoutExpired):
-        return process.wait(drawn.uniform(0, seconds))
+    if (status := _wait(process, drawn.uniform(0, seconds))) is not None:
+        return status
     if writing:
         before, deadline = project.written(), time.monotonic() + seconds
-        while project.written() == before and process.poll() is None and time.monotonic() < deadline:
+        while project.written() == before and not _ended(process) and time.monotonic() < deadline:
             time.sleep(LOOKS_SECONDS)
         time.sleep(drawn.uniform(0, WRITES_SECONDS))
     if kind == "parent alone":
-        process.kill()
+        os.kill(process, signal.SIGKILL)
     else:
-        os.killpg(process.pid, signal.SIGKILL)
-    status = process.wait()
+        os.killpg(process, signal.SIGKILL)
+    status = _wait(process, PATIENCE_SECONDS)
     if status != -signal.SIGKILL:
         return status
     tally.kills[kind] += 1
     tally.in_writing += writing
     return None
+
+
+def _ended(process: int) -> bool:
+    return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _wait(process: int, seconds: float) -> int | None:
+    """How it ended, or None where it has not within the time."""
+    deadline = time.monotonic() + seconds
+    while not _ended(process):
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(WAITS_SECONDS)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 if __name__ == "__main__":

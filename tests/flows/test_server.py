@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from prefect.settings import PREFECT_SERVER_API_HOST, temporary_settings
+from prefect.settings import PREFECT_RUNNER_SERVER_ENABLE, PREFECT_RUNNER_SERVER_HOST, PREFECT_SERVER_API_HOST, temporary_settings
 
+from atradiff.flows.serve import serving_seen_by_others
 from atradiff.flows.server import seen_by_others
 
 
@@ -23,3 +24,11 @@ def test_anything_else_is_told(host: str) -> None:
 
 def test_the_default_is_loopback() -> None:
     assert seen_by_others() is None
+
+
+def test_serving_listens_to_nobody_unless_told_otherwise() -> None:
+    assert serving_seen_by_others() is None
+    with temporary_settings({PREFECT_RUNNER_SERVER_HOST: "0.0.0.0"}):
+        assert serving_seen_by_others() is None
+        with temporary_settings({PREFECT_RUNNER_SERVER_ENABLE: True}):
+            assert "listens on 0.0.0.0" in str(serving_seen_by_others())

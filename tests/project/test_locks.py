@@ -14,10 +14,20 @@ from typing import Any
 
 import pytest
 
-from atradiff.project.dvc_locks import clear_killed
+from atradiff.project.dvc_locks import clear_killed, remove_cut_off_record
 from atradiff.project.layout import Layout
 from atradiff.project.stage_lock import alone
 
+RECORD = """schema: '2.0'
+stages:
+  convert:
+    cmd: atradiff convert
+    outs:
+    - path: data/maze/store.zarr
+      hash: md5
+      md5: b026324c6904b2a9cb4b88d6d61c81d1.dir
+      size: 2
+"""
 OTHER = """
 import sys, time
 from pathlib import Path
@@ -64,6 +74,21 @@ def test_half_a_list_is_removed(tmp_path: Path, rwlock: Path, content: str) -> N
 def test_nothing_is_made_where_there_is_no_list(tmp_path: Path) -> None:
     clear_killed(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("cut_at", [0, 5, 30, RECORD.index(" data/maze")])
+def test_a_record_that_was_cut_off_is_removed(tmp_path: Path, cut_at: int) -> None:
+    """Of such records DVC says that they are not valid."""
+    (tmp_path / "dvc.lock").write_text(RECORD[:cut_at])
+    remove_cut_off_record(tmp_path)
+    assert not (tmp_path / "dvc.lock").exists()
+
+
+def test_a_whole_record_stays(tmp_path: Path) -> None:
+    remove_cut_off_record(tmp_path)
+    (tmp_path / "dvc.lock").write_text(RECORD)
+    remove_cut_off_record(tmp_path)
+    assert (tmp_path / "dvc.lock").read_text() == RECORD
 
 
 def test_a_stage_waits_for_one_that_outlived_its_parent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

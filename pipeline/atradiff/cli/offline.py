@@ -213,11 +213,12 @@ def repro(
     targets: Annotated[list[str] | None, typer.Argument(help="Stages to end with, such as `convert`; without any, all.")] = None,
 ) -> None:
     """Run the stages that are missing or stale: `dvc repro`, after clearing away what killed ones have left in its way."""
-    from atradiff.project.dvc_locks import clear_killed
+    from atradiff.project.dvc_locks import clear_killed, remove_cut_off_record
     from atradiff.project.layout import find_root
 
     root = find_root(Path.cwd())
     clear_killed(root)
+    remove_cut_off_record(root)
     os.chdir(root)
     os.execv(sys.executable, [sys.executable, "-m", "dvc", "repro", *(targets or [])])
 

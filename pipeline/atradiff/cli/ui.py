@@ -24,13 +24,16 @@ def ui() -> None:
 
 def serve(jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1) -> None:
     """Let runs be started from Prefect's pages, until Ctrl-C."""
-    from atradiff.flows.serve import serve_deployment
+    from atradiff.flows.serve import serve_deployment, serving_seen_by_others
     from atradiff.flows.server import ui_address
 
     params, layout = project()
     os.chdir(layout.root)  # where the runs that are started are to find the project
     task = params.task.name
-    Console().print(
+    console = Console()
+    console.print(
         f"runs of {task} can be started at [bold]{ui_address()}/deployments[/], atradiff-start/{task} (Ctrl-C ends it)", highlight=False, soft_wrap=True
     )
+    if warning := serving_seen_by_others():
+        console.print(f"[yellow]warning[/]: {warning}", soft_wrap=True, highlight=False)
     serve_deployment(layout.root, task, jobs)

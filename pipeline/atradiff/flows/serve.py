@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from prefect import flow, get_run_logger
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_RUNNER_SERVER_ENABLE, PREFECT_RUNNER_SERVER_HOST, temporary_settings
 from pydantic import Field
 
 from atradiff.errors import UserError
-from atradiff.flows.server import answers, ui_address
+from atradiff.flows.server import answers, seen_by_others, ui_address
 
 
 @flow(name="atradiff-start", flow_run_name="start {arm} seed {seed}", persist_result=False)
@@ -49,6 +49,12 @@ def start_run(
             raise
     if process.returncode != 0:
         raise RuntimeError(f"the run ended with exit code {process.returncode}: {last}")
+
+
+def serving_seen_by_others() -> str | None:
+    """A sentence for the user where whoever waits for runs to be started can be reached from elsewhere; by itself it listens to nobody and asks the
+    server."""
+    return seen_by_others(PREFECT_RUNNER_SERVER_HOST) if PREFECT_RUNNER_SERVER_ENABLE.value() else None
 
 
 def serve_deployment(root: Path, task: str, jobs: int) -> None:

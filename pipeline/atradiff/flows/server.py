@@ -21,6 +21,7 @@ import httpx
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_SERVER_API_HOST, PREFECT_SERVER_API_PORT, temporary_settings
+from prefect.settings.legacy import Setting
 
 from atradiff.errors import UserError
 
@@ -148,12 +149,12 @@ def ui_address() -> str:
     return f"http://{PREFECT_SERVER_API_HOST.value()}:{PREFECT_SERVER_API_PORT.value()}"
 
 
-def seen_by_others() -> str | None:
-    """A sentence for the user where the pages are served to more than this machine, as PREFECT_SERVER_API_HOST then says; else None."""
-    host = PREFECT_SERVER_API_HOST.value()
+def seen_by_others(setting: Setting = PREFECT_SERVER_API_HOST) -> str | None:
+    """A sentence for the user where the host that Prefect's setting names is more than this machine; else None."""
+    host = str(setting.value())
     if host == "localhost" or (re.fullmatch(r"[\d.:a-fA-F]+", host) and ip_address(host).is_loopback):
         return None
-    return f"it listens on {host}, so everybody who reaches this machine can see and change the runs: unset PREFECT_SERVER_API_HOST to keep them to it"
+    return f"it listens on {host}, so everybody who reaches this machine can see and change the runs: unset {setting.name} to keep them to it"
 
 
 class ApiServer:

@@ -1,4 +1,4 @@
-"""What killed DVC commands leave in `.dvc/tmp/rwlock`, and would stop the next one."""
+"""What killed DVC commands leave in `.dvc/tmp/rwlock` and in `dvc.lock`, and would stop the next one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,21 @@ from atradiff.untrusted import FOREIGN_ERRORS
 
 CLOCK_SECONDS = 1.0
 """By which the system's word on when a process began may be off."""
+
+
+def remove_cut_off_record(root: Path) -> None:
+    """Remove a dvc.lock that DVC was killed in the midst of writing. It then restores from its cache what it has made before."""
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA  # takes a second, which whoever starts DVC has
+    from ruamel.yaml import YAML, YAMLError
+    from voluptuous import Invalid
+
+    path = root / "dvc.lock"
+    try:
+        COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(path))
+    except FileNotFoundError:
+        return
+    except (Invalid, YAMLError):
+        path.unlink()
 
 
 def clear_killed(root: Path) -> None:

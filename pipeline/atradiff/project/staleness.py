@@ -74,5 +74,5 @@ def _changed_stages(root: Path) -> set[str]:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
-        raise UserError(f"`dvc status` failed in {root} ({lines[-1] if lines else 'without a word'}): run it there to see why")
+        raise UserError(f"`dvc status` failed in {root} ({lines[-1] if lines else 'without a word'}): run `atradiff repro` there")
     return set(cast("dict[str, Any]", json.loads(done.stdout)))
