@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import toys
 from atradiff.api import ImaginingReplay, ReplayConfig, Synthesizer, Trajectory
@@ -41,6 +42,20 @@ def walk(replay: ImaginingReplay, steps: int) -> None:
         next_state, _, reward, terminated, truncated, _ = environment.step(action)
         replay.add(state, task, action, reward, next_state, terminated, truncated)
         state, task = environment.reset(step) if terminated or truncated else (next_state, task)
+
+
+def test_environments_that_take_turns_have_targets_of_their_own(synthesizer: Synthesizer) -> None:
+    replay = ImaginingReplay(synthesizer, replace(CONFIG, synthetic_ratio=0.0), discount=0.5)
+    task, action = np.zeros(2, np.float32), np.zeros(2, np.float32)
+    for step in range(4):
+        for environment, sign in enumerate((1.0, -1.0)):
+            here, there = (np.full(2, sign * at, np.float32) for at in (step, step + 1))
+            replay.add(here, task, action, sign, there, False, False, environment)
+    first, second = (replay.mixed.online.at(torch.arange(environment, 8, 2)) for environment in (0, 1))
+    assert first.reward.tolist() == [1.75, 1.75, 1.5, 1.0]
+    assert first.next_observation[:, 0].tolist() == [3, 4, 4, 4]
+    assert torch.equal(second.reward, -first.reward)
+    assert torch.equal(second.next_observation, -first.next_observation)
 
 
 def test_a_project_imagines_from_one_state_or_many(online_project: Layout) -> None:

@@ -114,7 +114,7 @@ class ImaginingReplay:
     """D_o and D_s with ATraDiff's trigger: real steps come in by `add`, and imagined trajectories come beside them by themselves.
 
     Settings are the project's (`replay` in params.yaml) unless `config` gives others. With `unit_actions` all actions are stored in [-1, 1], as
-    real ones are given then, too. Several environments may take turns in `add` if `n_step` is 1: longer targets need one episode at a time.
+    real ones are given then, too. Several environments may take turns in `add`, each under a number of its own.
     """
 
     def __init__(
@@ -145,11 +145,14 @@ class ImaginingReplay:
         """Transitions stored, real and imagined."""
         return len(self.mixed.online) + len(self.mixed.synthetic)
 
-    def add(self, state: Array, task: Array, action: Array, reward: float, next_state: Array, terminated: bool, truncated: bool) -> None:
-        """One real step from `state [O]` under `task [K]`; requests that have gathered are imagined from the states that steps began in."""
+    def add(
+        self, state: Array, task: Array, action: Array, reward: float, next_state: Array, terminated: bool, truncated: bool, environment: int = 0
+    ) -> None:
+        """One real step from `state [O]` under `task [K]`, in the environment of that number; requests that have gathered are imagined from the states
+        that steps began in."""
         for _ in range(self.trigger.step(self._generators["trigger"])):
             self._requests.append((state, task))
-        self.mixed.online.add_step(join_task(state, task), action, reward, join_task(next_state, task), terminated, truncated)
+        self.mixed.online.add_step(join_task(state, task), action, reward, join_task(next_state, task), terminated, truncated, environment)
         if len(self._requests) >= self.synthesizer.params.synthesis.batch_size:
             states, tasks = (np.stack(parts) for parts in zip(*self._requests, strict=True))
             self._requests.clear()

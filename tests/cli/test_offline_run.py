@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from atradiff.flows.offline_run import take_over_from
+from atradiff.errors import Stopped, UserError
+from atradiff.flows.assemble import take_over_from
+from atradiff.flows.offline_run import OfflineRun
 from atradiff.flows.online_run import OnlineRun
 from atradiff.flows.run_folder import RunFolder, find_offline_run, settings_carried_over
 from atradiff.params.load import load_params
 from atradiff.project.layout import Layout
+from atradiff.reporting.report import CAPTIONS
 from command_line import call
+from same_runs import differences
 
-STEPS = ["--gradient-steps", "8", "--set", "offline.evaluate_every=4"]
+SHORT = ["offline.gradient_steps=8", "offline.evaluate_every=4", "offline.synthetic_ratio=0.34"]
 
 
 @pytest.fixture
@@ -24,12 +30,28 @@ def inside(online_project: Layout, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def learned(inside: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+def learned(inside: Path, online_project: Layout) -> RunFolder:
     """An IQL agent from a third imagined data, in runs/offline/tiny-iql-seed5."""
     path = inside / "runs" / "offline" / "tiny-iql-seed5"
-    if not path.exists():
-        assert call(monkeypatch, "offline", "run", "--agent", "iql", "--synthetic-ratio", "0.34", "--seed", "5", *STEPS) == 0
-    return RunFolder.open(path)
+    return RunFolder.open(path) if path.exists() else carry_out(begin(online_project, path, 5))
+
+
+def begin(layout: Layout, path: Path, seed: int = 0, agent: str = "iql", settings: list[str] = SHORT) -> OfflineRun:
+    return OfflineRun.begin(load_params(layout.params, settings, agent), seed, path, layout, "cpu")
+
+
+def carry_out(run: OfflineRun, phases: int | None = None) -> RunFolder:
+    """Some phases, or all and the report, whereupon the run is let go."""
+    for phase in run.phases[:phases]:
+        run.do(phase, lambda steps: None)
+    if phases is None:
+        run.finish()
+    run.lock.release()
+    return run.folder
+
+
+def resumed(folder: RunFolder, layout: Layout, steps: int | None = None) -> OfflineRun:
+    return OfflineRun.resume(folder.path, steps, layout, "cpu", pytest.fail)
 
 
 def test_an_offline_run_leaves_its_settings_metrics_and_agent(learned: RunFolder, inside: Path) -> None:
@@ -37,16 +59,80 @@ def test_an_offline_run_leaves_its_settings_metrics_and_agent(learned: RunFolder
     assert [row["gradient_steps"] for row in rows] == [4, 8]
     assert rows[-1]["replay/synthetic_share"] == pytest.approx(0.34, abs=0.02)
     assert learned.params().agent.algorithm == "iql"
-    assert learned.about()["arm"] == "offline"
+    assert (learned.about()["arm"], learned.about()["agent"]) == ("offline", "iql")
+    html = learned.report.read_text()
+    assert [name for name in CAPTIONS if f'<section id="{name}">' in html] == ["learning-curve", "imagined", "lengths", "times"]
+    assert "<b>8</b><span class=\"muted\">gradient steps</span>" in html
+    assert "env steps</th>" not in html
     assert find_offline_run(inside, learned.name) == learned
     assert find_offline_run(inside, str(learned.path)).path == learned.path
 
 
-def test_without_imagination_no_model_is_asked(inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_imagination_no_model_is_asked(online_project: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("atradiff.flows.offline_run.load_synthesizer", pytest.fail)
-    assert call(monkeypatch, "offline", "run", "--agent", "td3bc", "--synthetic-ratio", "0", "--run-dir", "plain", *STEPS) == 0
-    assert "online run --init-from" in capsys.readouterr().out
-    assert RunFolder.open(inside / "plain").metrics()[-1]["replay/synthetic"] == 0
+    run = begin(online_project, tmp_path / "plain", agent="td3bc", settings=[*SHORT, "offline.synthetic_ratio=0"])
+    assert run.phases[0].kind == "learn"
+    folder = carry_out(run)
+    assert folder.metrics()[-1]["replay/synthetic"] == 0
+    assert resumed(folder, online_project, 12).phases[0].steps == 12
+
+
+def test_a_run_goes_on_from_wherever_it_was_stopped_or_killed(online_project: Layout, tmp_path: Path) -> None:
+    """By a signal that is heard the k-th time that the run asks: as it imagines, between two updates, after any phase. By a kill after any phase."""
+    whole = carry_out(begin(online_project, tmp_path / "whole"))
+    run, stops = begin(online_project, tmp_path / "cut"), list[str]()
+    imagines = whole.metrics()[-1]["synthesis/trajectories"]
+    for patience in (2, imagines + 2, 1, 2, 1, 2):
+        asked = iter([None] * patience)
+        try:
+            for phase in run.phases:
+                run.do(phase, lambda steps: None, lambda asked=asked: next(asked, signal.SIGTERM))
+        except Stopped as stop:
+            stops.append(str(stop))
+            run.lock.release()
+            run = resumed(run.folder, online_project)
+    assert stops[0].startswith("the run was stopped while it imagined: `atradiff offline run --resume --run-dir ")
+    assert stops[1].startswith("the run was stopped at gradient step 1 with everything kept")
+    assert len(stops) == 6
+    assert differences(carry_out(run), whole) == []
+    for phases in (1, 3, 4, 7):
+        killed = carry_out(begin(online_project, tmp_path / f"killed-{phases}"), phases)
+        assert differences(carry_out(resumed(killed, online_project)), whole) == []
+
+
+def test_a_finished_run_goes_on_with_a_larger_budget_only(online_project: Layout, tmp_path: Path) -> None:
+    folder = carry_out(begin(online_project, tmp_path / "run"))
+    with pytest.raises(UserError, match="has done its 8 gradient steps: give --gradient-steps a larger number to go on"):
+        resumed(folder, online_project)
+    longer = carry_out(resumed(folder, online_project, 16))
+    at_once = carry_out(begin(online_project, tmp_path / "at-once", settings=[*SHORT, "offline.gradient_steps=16"]))
+    assert differences(longer, at_once) == []
+    assert [row["gradient_steps"] for row in longer.metrics()] == [4, 8, 12, 16]
+
+
+def test_offline_runs_are_listed_shown_and_compared(
+    learned: RunFolder, inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"offline/{learned.name}"
+    for group in ("offline", "online"):
+        assert call(monkeypatch, group, "list", "--json") == 0
+        found = {row["run"]: row for row in json.loads(capsys.readouterr().out)}[name]
+        assert (found["arm"], found["env_steps"], found["gradient_steps"]) == ("offline iql", 0, 8)
+    assert call(monkeypatch, "offline", "show", name) == 0
+    assert "gradient steps" in capsys.readouterr().out
+    assert call(monkeypatch, "offline", "compare", name, str(learned.path), "--out", "offline.svg") == 0
+    assert "offline iql" in capsys.readouterr().out
+    assert (inside / "offline.svg").exists()
+
+
+def test_a_dry_run_tells_the_plan_and_starts_nothing(inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "offline", "run", "--gradient-steps", "7", "--seed", "9", "--dry-run", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(phase["phase"], phase["gradient_steps"]) for phase in told["plan"]] == [
+        ("imagine", 0), ("checkpoint", 0), ("learn", 7), ("evaluate", 7), ("checkpoint", 7)
+    ]  # fmt: skip
+    assert told["params"]["agent"]["algorithm"] == "iql"
+    assert not Path(told["run_dir"]).exists()
 
 
 @pytest.mark.parametrize("algorithm", [None, "pex"])
@@ -89,6 +175,9 @@ def test_the_agent_that_goes_on_is_the_one_that_learned(learned: RunFolder, onli
         (["offline", "run", "--agent", "iqll"], "there is no algorithm 'iqll', did you mean iql"),
         (["offline", "run", "--synthetic-ratio", "1"], "offline.synthetic_ratio is 1.0, but must be a number at least 0 and below 1"),
         (["offline", "run", "--run-dir", "."], "exists: "),
+        (["offline", "run", "--resume", "--seed", "77"], "no run of tiny, agent iql, seed 77"),
+        (["offline", "run", "--resume", "--synthetic-ratio", "0"], "--synthetic-ratio and --resume exclude each other"),
+        (["online", "run", "--resume", "--run-dir", "runs/offline/tiny-iql-seed5"], "was begun by `atradiff offline run`"),
         (["online", "run", "--init-from", "nowhere"], "nowhere is no run folder"),
         (["online", "run", "--init-from", "tiny-iql-seed5", "--set", "agent.width=8"], "was learned with agent.width 16, but this run has 8"),
         (["online", "run", "--init-from", "tiny-iql-seed5", "--algorithm", "td3"], "td3 cannot go on from"),

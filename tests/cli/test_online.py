@@ -55,8 +55,8 @@ def run(online_project: Layout, prefect_home: Path) -> RunFolder:
 def test_the_flow_is_to_be_seen_in_prefect(run: RunFolder, prefect_home: Path) -> None:
     with sqlite3.connect(prefect_home / "prefect.db") as database:
         tasks = {name for (name,) in database.execute("select name from task_run where state_name = 'Completed'")}
-        flows = database.execute("select name, state_name, tags from flow_run").fetchall()
-        artifacts = set(database.execute("select key, type from artifact"))
+        flows = database.execute("select name, state_name, tags from flow_run where name like '%-seed3'").fetchall()
+        artifacts = set(database.execute("select key, type from artifact where key like '%-seed3-%'"))
     assert [(name, state, sorted(json.loads(tags))) for name, state, tags in flows] == [
         ("tiny-atradiff-seed3", "Completed", ["atradiff", "seed-3", "tiny"])
     ]
@@ -92,6 +92,22 @@ def test_the_run_is_listed_shown_and_compared(
     assert call(monkeypatch, "online", "compare", run.name, str(run.path), "--json", "--out", "both.png") == 0
     assert [row["seed"] for row in json.loads(capsys.readouterr().out)] == [3, 3]
     assert (inside / "both.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_offline_run_is_a_flow_too_and_goes_on_with_more_steps(run: RunFolder, online_project: Layout, prefect_home: Path) -> None:
+    del run  # which has made the server's database
+    settings = ("--set", "offline.evaluate_every=4", "--synthetic-ratio", "0.3", "--gradient-steps", "8")
+    done = program(online_project.root, prefect_home, "offline", "run", "--seed", "4", *settings, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 gradient steps: success" in done.stderr
+    assert "online run --init-from tiny-iql-seed4" in done.stderr
+    told = json.loads(done.stdout)
+    assert (told["run"], told["arm"], told["gradient_steps"]) == ("offline/tiny-iql-seed4", "offline iql", 8)
+    with sqlite3.connect(prefect_home / "prefect.db") as database:
+        flow = database.execute("select flow_run.id, state_name, tags from flow_run where name = 'tiny-iql-seed4'").fetchall()
+        tasks = {name for (name,) in database.execute("select name from task_run where flow_run_id = ?", (flow[0][0],))}
+    assert [(state, sorted(json.loads(tags))) for _, state, tags in flow] == [("Completed", ["offline", "seed-4", "tiny"])]
+    assert tasks == {"imagine to 0", "checkpoint to 0", *(f"{kind} to {steps}" for kind in ("learn", "evaluate", "checkpoint") for steps in (4, 8))}
 
 
 def test_a_dry_run_tells_the_settings_and_the_plan_and_starts_nothing(

@@ -195,5 +195,5 @@ def test_a_profile_tells_where_the_time_went_and_changes_nothing(online_project:
     steps = [event for event in events if event.get("name") == "env"]
     assert 0 < len(steps) <= 60
     assert {event["name"] for event in events} >= {"update", "aten::bmm"}
-    for name, seconds in run.trainer.seconds.items():
+    for name, seconds in run.trainer.clock.seconds.items():
         assert sum(parts[name] for parts in run.profile.seconds.values()) == pytest.approx(seconds)

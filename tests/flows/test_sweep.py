@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from atradiff.flows.online import why_killed
+from atradiff.flows.flow import why_killed
 from atradiff.flows.run_lock import RunLock, is_held
 
 
@@ -17,7 +17,7 @@ def test_a_run_is_gone_when_nobody_holds_its_folder(tmp_path: Path) -> None:
     told = {name: why_killed(folder, folders["ours"]) for name, folder in folders.items()}
     assert told["ours"] == "killed, and resumed later"
     assert told["alive"] is None
-    assert told["dead"] == told["older"] == "its process is gone: `atradiff online run --resume` goes on with it"
+    assert told["dead"] == told["older"] == "its process is gone: --resume goes on with it"
     assert why_killed(tmp_path / "on another machine", folders["ours"]) is None
     for lock in locks:
         lock.release()

@@ -15,7 +15,8 @@ from atradiff.data.environment import TaskEnvironment
 from atradiff.data.store import OfflineData
 from atradiff.diffusion.denoiser import Denoiser
 from atradiff.numbers import NotFinite
-from atradiff.online.offline import OfflineConfig, OfflineTrainer, imagine_beside, synthetic_transitions
+from atradiff.online.offline import Beside, OfflineConfig, OfflineTrainer, offline_plan, synthetic_transitions
+from atradiff.online.plan import Phase
 from atradiff.replay.buffer import Buffer
 from atradiff.replay.mixed import MixedReplay, ReplayConfig
 from atradiff.synthesis.bank import DenoiserBank
@@ -43,15 +44,16 @@ def test_the_share_is_the_one_asked_for(offline: OfflineData, synthesizer: Synth
     """But for the last trajectory; all tasks are those of resets, and some trajectories begin in states of the data."""
     wanted, heard = synthetic_transitions(ratio, offline.num_transitions), list[int]()
     buffer = Buffer(wanted + 20, 4, 2, 3, 0.99, source=Source.IMAGINED)
-    imagine_beside(buffer, wanted, synthesizer, reach, offline.states, 0.5, 0, heard.append)
+    beside = Beside(wanted, synthesizer, reach, offline, 0.5)
+    beside(buffer, 0, lambda imagined: heard.append(len(imagined.trajectory)))
     assert buffer.added / (buffer.added + offline.num_transitions) == pytest.approx(ratio, abs=12 / offline.num_transitions)
-    assert heard[-1] == wanted
+    assert sum(heard) == buffer.added >= wanted
     observations = buffer.last(buffer.added).observation.numpy()
     begun = {tuple(state) for state in offline.states.round(5).tolist()}
     from_data = np.mean([tuple(row) in begun for row in observations[:, :2].round(5).tolist()])
     assert 0 < from_data < 0.5
     again = Buffer(wanted + 20, 4, 2, 3, 0.99)
-    imagine_beside(again, wanted, synthesizer, reach, offline.states, 0.5, 0, heard.append)
+    beside(again, 0, lambda imagined: None)
     assert np.array_equal(again.last(again.added).reward, buffer.last(buffer.added).reward)
 
 
@@ -60,7 +62,7 @@ def test_an_agent_that_diverges_is_told(offline: OfflineData, reach: TaskEnviron
     data._data.reward[:] = float("nan")
     empty = [Buffer(4, 4, 2, 3, 0.99) for _ in range(2)]
     replay = MixedReplay(ReplayConfig(synthetic_ratio=0.0, offline_ratio=1.0), *empty, data)
-    trainer = OfflineTrainer(Evaluator(toys.REACH, 2, seed=0), make_agent(reach.spec, CONFIG, toys.generator()), replay, OfflineConfig(), seed=0)
+    trainer = OfflineTrainer(Evaluator(toys.REACH, 2, seed=0), make_agent(reach.spec, CONFIG, toys.generator()), replay, None, OfflineConfig(), seed=0)
     with pytest.raises(NotFinite, match="the agent"):
         trainer.learn(2, lambda steps: None)
 
@@ -79,7 +81,7 @@ def test_an_agent_learns_from_both_in_that_share(offline: OfflineData, reach: Ta
     rows = []
     for _ in range(2):
         agent = make_agent(reach.spec, CONFIG, toys.generator())
-        trainer = OfflineTrainer(Evaluator(toys.REACH, 2, seed=0), agent, replay, OfflineConfig(), seed=0)
+        trainer = OfflineTrainer(Evaluator(toys.REACH, 2, seed=0), agent, replay, None, OfflineConfig(), seed=0)
         steps = list[int]()
         trainer.learn(5, steps.append)
         assert steps == [2, 4, 5]
@@ -87,6 +89,18 @@ def test_an_agent_learns_from_both_in_that_share(offline: OfflineData, reach: Ta
     assert rows[0] == rows[1]
     assert rows[0]["gradient_steps"] == 6
     assert rows[0]["replay/synthetic_share"] == pytest.approx(12 / (12 + offline.num_transitions) if imagines else 0.0)
-    other = OfflineTrainer(Evaluator(toys.REACH, 2, seed=0), make_agent(reach.spec, replace(CONFIG), toys.generator()), replay, OfflineConfig(), seed=1)
+    other = OfflineTrainer(Evaluator(toys.REACH, 2, seed=0), make_agent(reach.spec, replace(CONFIG), toys.generator()), replay, None, OfflineConfig(), seed=1)
     other.learn(5, steps.append)
     assert other.evaluate()["agent/critic/loss"] != rows[0]["agent/critic/loss"]
+
+
+def test_the_plan_imagines_first_and_ends_where_it_should() -> None:
+    config = OfflineConfig(gradient_steps=25, evaluate_every=10, synthetic_ratio=0.5)
+    whole = list(offline_plan(config))
+    assert whole[:3] == [Phase("imagine", 0), Phase("checkpoint", 0), Phase("learn", 10)]
+    assert [phase.steps for phase in whole if phase.kind == "evaluate"] == [10, 20, 25]
+    assert whole[-1] == Phase("checkpoint", 25)
+    for done, phase in enumerate(whole, start=1):
+        assert list(offline_plan(config, phase)) == whole[done:]
+    assert next(offline_plan(config, Phase("learn", 13))) == Phase("learn", 20)
+    assert next(offline_plan(replace(config, synthetic_ratio=0.0))) == Phase("learn", 10)

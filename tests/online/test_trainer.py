@@ -157,7 +157,7 @@ def test_plan_of_a_run() -> None:
 
 
 def test_plan_adapts_before_it_evaluates_at_the_same_step() -> None:
-    kinds = [phase.kind for phase in plan(OnlineConfig(env_steps=20, evaluate_every=20), adapt_every=20) if phase.env_steps]
+    kinds = [phase.kind for phase in plan(OnlineConfig(env_steps=20, evaluate_every=20), adapt_every=20) if phase.steps]
     assert kinds == ["collect_and_update", "adapt", "evaluate", "checkpoint"]
 
 

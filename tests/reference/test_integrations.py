@@ -91,12 +91,21 @@ def test_real_steps_arrive_as_the_library_stores_them(online_project: Layout) ->
     assert torch.equal(sample.observations["achieved_goal"], sample.observations["observation"][:, :2])
 
 
-def test_several_environments_take_turns(online_project: Layout) -> None:
-    trained = model(stable_baselines3.SAC, online_project.root, DummyVecEnv([maze, maze]), replay={"n_steps": 1})
+def require_targets_within_an_environment(observation: torch.Tensor, following: torch.Tensor, discount: torch.Tensor, gamma: float) -> None:
+    """Of one environment's transitions in their order: where three steps went on, the target bootstraps from the observation three steps on."""
+    going_on = torch.isclose(discount, torch.tensor(gamma**3))
+    whole = torch.nonzero(going_on[:-4] & going_on[1:-3]).flatten()  # the last of these bootstraps from an episode's end
+    assert len(whole) > 20
+    assert torch.equal(following[whole], observation[whole + 3])
+
+
+def test_several_environments_have_targets_of_their_own(online_project: Layout) -> None:
+    trained = model(stable_baselines3.SAC, online_project.root, DummyVecEnv([maze, maze]))
     trained.learn(STEPS)
     assert trained.replay_buffer.size() == STEPS
-    with pytest.raises(UserError, match="2 environments take turns, which targets of n_steps 3 cannot follow: give n_steps 1"):
-        model(stable_baselines3.SAC, online_project.root, DummyVecEnv([maze, maze]))
+    real = trained.replay_buffer.replay.mixed.online.last(STEPS)
+    for first in (0, 1):
+        require_targets_within_an_environment(real.observation[first::2], real.next_observation[first::2], real.discount[first::2], trained.gamma)
 
 
 def test_normalised_environments_normalise_imagination(online_project: Layout) -> None:
@@ -236,5 +245,11 @@ def test_torchrl_discounts_by_the_steps_of_each_target(online_project: Layout) -
     assert torch.equal(theirs["next", "terminated"][:, 0], ~going)
     assert torch.equal(torch.cat([theirs["observation"], theirs["desired_goal"]], dim=-1), ours.observation)
     assert set(ours.source.tolist()) == {int(Source.ONLINE), int(Source.IMAGINED)}
-    with pytest.raises(UserError, match="2 environments take turns"):
-        buffer.extend(torch.stack([make().rollout(4), make().rollout(4)]))
+
+
+def test_torchrl_collects_in_several_environments(online_project: Layout) -> None:
+    buffer, make = torchrl_parts(online_project.root, n_steps=3)
+    buffer.extend(torch.stack([make().rollout(40, break_when_any_done=False) for _ in range(2)]))
+    real = buffer.replay.mixed.online.last(80)
+    for part in (slice(40), slice(40, None)):
+        require_targets_within_an_environment(real.observation[part], real.next_observation[part], real.discount[part], buffer.gamma)

@@ -48,7 +48,9 @@ class Idle:
         return np.zeros((len(observations), 1), np.float32)
 
 
+@cache
 def offline_buffer(episodes: int = 200) -> Buffer:
+    """What all of them learn from, and nobody changes."""
     environment, random = TaskEnvironment(toys.BALANCE), np.random.default_rng(0)
     buffer = Buffer(episodes * toys.BALANCE.max_episode_steps, 2, 1, 1, TASK.discount, source=Source.OFFLINE)
     for episode in range(episodes):
@@ -72,7 +74,7 @@ def learned_offline(name: str, seed: int = 0) -> ActorCritic:
     agent = agent_by(name, seed)
     buffers = [Buffer(2, 2, 1, 1, TASK.discount) for _ in range(2)]
     replay = MixedReplay(ReplayConfig(synthetic_ratio=0.0, offline_ratio=1.0, n_step=1), *buffers, offline_buffer())
-    OfflineTrainer(Evaluator(toys.BALANCE, 1, seed=0), agent, replay, OfflineConfig(), seed).learn(GRADIENT_STEPS, lambda steps: None)
+    OfflineTrainer(Evaluator(toys.BALANCE, 1, seed=0), agent, replay, None, OfflineConfig(), seed).learn(GRADIENT_STEPS, lambda steps: None)
     return agent
 
 

@@ -122,7 +122,7 @@ STATUS = Status(gradient_steps=12_000, imagined=345, share=0.798, share_asked=0.
 
 
 def test_progress_leaves_a_line_for_each_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
-    with RunProgress(Console(width=100), env_steps=200, done=0, status=lambda: STATUS) as progress:
+    with RunProgress(Console(width=100), steps=200, done=0, status=lambda: STATUS) as progress:
         progress.phase("evaluate")
         progress.step(100)
         progress.evaluated(row(100, 0.5))
@@ -141,7 +141,7 @@ def test_the_display_tells_all_on_a_terminal_of_any_width_and_log_lines_do_not_t
     console = Console(file=screen, width=width, force_terminal=True, color_system=None, legacy_windows=False)
     handler = PrefectConsoleHandler()
     handler.console = console
-    with RunProgress(console, env_steps=20_000, done=10_000, status=lambda: STATUS) as progress:
+    with RunProgress(console, steps=20_000, done=10_000, status=lambda: STATUS) as progress:
         progress.phase("collect and update")
         progress.evaluated(row(100, 0.5))
         handler.emit(logging.LogRecord("prefect", logging.WARNING, "", 0, "the server is slow", None, None))

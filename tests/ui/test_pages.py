@@ -89,7 +89,7 @@ def test_the_report_shows_every_picture_and_fits_a_telephone(run: Path, visit: V
 
 def test_the_next_run_marks_a_killed_one_crashed(run: Path, killed: str, ui: tuple[str, dict[str, str]]) -> None:
     state = httpx.get(f"{ui[0]}/api/flow_runs/{killed}").raise_for_status().json()["state"]
-    assert (state["type"], state["message"]) == ("CRASHED", "its process is gone: `atradiff online run --resume` goes on with it")
+    assert (state["type"], state["message"]) == ("CRASHED", "its process is gone: --resume goes on with it")
 
 
 def test_tensorboard_reads_what_the_run_sent(run: Path) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -16,15 +15,20 @@ from typing_extensions import Doc
 from atradiff.agents.actor_critic import ActorCritic
 from atradiff.agents.evaluate import Evaluator
 from atradiff.data.environment import TaskEnvironment
+from atradiff.data.store import OfflineData
 from atradiff.numbers import require_finite_state
+from atradiff.online.clock import Clock
+from atradiff.online.metrics import Told, imagination_metrics
+from atradiff.online.plan import Phase, behind
 from atradiff.online.seeds import make_generator
 from atradiff.online.starts import moved_offline, reset_starts
 from atradiff.replay.buffer import Buffer
 from atradiff.replay.mixed import MixedReplay
-from atradiff.synthesis.synthesizer import Synthesizer
-from atradiff.trajectory import Array
+from atradiff.synthesis.synthesizer import Imagined, Synthesizer, imagined_state, load_imagined
 
 IMAGINED_AT_ONCE = 256
+KEPT_FOR_PICTURES = 32
+TIMERS = ("synthesis", "update", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -41,71 +45,157 @@ def synthetic_transitions(synthetic_ratio: float, offline_transitions: int) -> i
     return math.ceil(synthetic_ratio / (1 - synthetic_ratio) * offline_transitions)
 
 
-def imagine_beside(
-    buffer: Buffer,
-    transitions: int,
-    synthesizer: Synthesizer,
-    environment: TaskEnvironment,
-    offline_states: Array,
-    offline_share: float,
-    seed: int,
-    listen: Callable[[int], None],
-) -> None:
-    """Imagine trajectories into the buffer until it has been given so many transitions; `listen` hears how many there are.
+def offline_plan(config: OfflineConfig, after: Phase | None = None) -> Iterator[Phase]:
+    """The phases of a run without env steps: imagine, then rounds of learn, evaluate, checkpoint; those behind `after`."""
+    return behind(after, _whole_plan(config))
 
-    As in the warm start, tasks are those of resets, and a share of the trajectories begins in `offline_states [N, O]`, the others where
-    episodes begin. No env step is taken.
+
+def _whole_plan(config: OfflineConfig) -> Iterator[Phase]:
+    if config.synthetic_ratio > 0:
+        yield Phase("imagine", 0)
+        yield Phase("checkpoint", 0)
+    for until in [*range(config.evaluate_every, config.gradient_steps, config.evaluate_every), config.gradient_steps]:
+        yield Phase("learn", until)
+        yield Phase("evaluate", until)
+        yield Phase("checkpoint", until)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is imagined beside stored data: `transitions` of them, with the tasks of resets.
+
+    As in the warm start, a share of the trajectories begins in states of the `data`, the others where episodes begin. No env step is taken.
     """
-    generator, resets = make_generator(seed, "synthesis"), 0
-    while buffer.added < transitions:
-        states, tasks = reset_starts(environment, seed, (-1 - resets - i for i in range(IMAGINED_AT_ONCE)))
-        resets += IMAGINED_AT_ONCE
-        states = moved_offline(states, offline_share, offline_states, generator)
-        order = torch.randperm(len(states), generator=generator).numpy()  # the last batch may not be needed whole
-        for imagined in synthesizer(states[order], tasks[order], generator):
-            if buffer.added < transitions:
-                buffer.add_trajectory(imagined.trajectory)
-        listen(min(buffer.added, transitions))
+
+    transitions: int
+    synthesizer: Synthesizer
+    environment: TaskEnvironment
+    data: OfflineData
+    offline_share: float
+
+    def __call__(self, buffer: Buffer, seed: int, listen: Callable[[Imagined], None]) -> None:
+        """Imagine trajectories into the buffer until it has been given so many transitions; `listen` hears of each trajectory."""
+        generator, resets = make_generator(seed, "synthesis"), 0
+        while buffer.added < self.transitions:
+            states, tasks = reset_starts(self.environment, seed, (-1 - resets - i for i in range(IMAGINED_AT_ONCE)))
+            resets += IMAGINED_AT_ONCE
+            states = moved_offline(states, self.offline_share, self.data.states, generator)
+            order = torch.randperm(len(states), generator=generator).numpy()  # the last batch may not be needed whole
+            for imagined in self.synthesizer(states[order], tasks[order], generator):
+                if buffer.added < self.transitions:
+                    buffer.add_trajectory(imagined.trajectory)
+                    listen(imagined)
 
 
 class OfflineTrainer:
-    """Teaches an agent from a replay that holds offline and perhaps imagined transitions. Every draw comes from a generator of the seed."""
+    """Teaches an agent from a replay that holds offline transitions and, with `beside`, imagined ones. Every draw comes from a generator of the seed."""
 
-    def __init__(self, evaluator: Evaluator, agent: ActorCritic, replay: MixedReplay, config: OfflineConfig, seed: int) -> None:
+    def __init__(
+        self, evaluator: Evaluator, agent: ActorCritic, replay: MixedReplay, beside: Beside | None, config: OfflineConfig, seed: int
+    ) -> None:
         self.evaluator = evaluator
         self.agent = agent
         self.replay = replay
+        self.beside = beside
         self.config = config
+        self.seed = seed
+        self.clock = Clock(TIMERS)
+        self.imagined: list[Imagined] = []
+        self.trajectories = 0
         self._generators = {name: make_generator(seed, name, agent.device) for name in ("replay", "update")}
         self._logs = dict[str, Tensor]()
-        self._learning_seconds = 0.0
+
+    def run_phase(self, phase: Phase, on_step: Callable[[int], None]) -> dict[str, Any] | None:
+        """Do one phase of the plan (all but the checkpoint, which is the caller's); an evaluation returns its metrics.
+
+        `on_step` hears of every update, and while it imagines of every trajectory, how many gradient steps were taken. It may raise to stop the run
+        there: between two updates `state_dict` holds all that there is, among the imagined trajectories it does not.
+        """
+        match phase.kind:
+            case "imagine":
+                self.imagine(on_step)
+            case "learn":
+                self.learn(phase.steps, on_step)
+            case "evaluate":
+                return self.evaluate()
+            case _:
+                raise ValueError(f"{phase.kind} is none of the trainer's phases: a checkpoint is written by the caller, from state_dict()")
+        return None
+
+    def imagine(self, on_step: Callable[[int], None]) -> None:
+        """Imagine all that is to be learned from."""
+        if self.beside is None:
+            return
+
+        def heard(imagined: Imagined) -> None:
+            self.trajectories += 1
+            self.imagined = [*self.imagined, imagined][-KEPT_FOR_PICTURES:]
+            on_step(self.agent.gradient_steps)
+
+        with self.clock.timed("synthesis"):
+            self.beside(self.replay.synthetic, self.seed, heard)
 
     def learn(self, until: int, on_step: Callable[[int], None]) -> None:
         """Update the agent until its critics have taken so many gradient steps; `on_step` hears how many they have taken.
 
         Raises `NotFinite` where a network has come to hold NaN or infinity.
         """
-        start = time.perf_counter()
         agent = self.agent.config
-        while self.agent.gradient_steps < until:
-            batch = self.replay.sample(agent.batch_size * agent.utd_ratio, self._generators["replay"])
-            self._logs = self.agent.update(batch, self._generators["update"])
-            on_step(min(self.agent.gradient_steps, until))
-        self._learning_seconds += time.perf_counter() - start
+        with self.clock.timed("update"):
+            while self.agent.gradient_steps < until:
+                batch = self.replay.sample(agent.batch_size * agent.utd_ratio, self._generators["replay"])
+                self._logs = self.agent.update(batch, self._generators["update"])
+                on_step(min(self.agent.gradient_steps, until))
         require_finite_state("the agent", self.agent.state_dict())
 
     def evaluate(self) -> dict[str, Any]:
         """Evaluate, and tell what is worth a line of metrics."""
-        result = self.evaluator(self.agent)
-        stored = len(self.replay.synthetic) + len(self.replay.offline or ())
+        with self.clock.timed("evaluate"):
+            result = self.evaluator(self.agent)
+        stored, synthetic = len(self.replay.offline or ()), len(self.replay.synthetic)
+        told: list[Told] = [(len(one.trajectory), one.estimated_length, one.trajectory.terminated) for one in self.imagined]
         return {
             "gradient_steps": self.agent.gradient_steps,
             "eval/success_rate": result.success_rate,
             "eval/return": result.episode_return,
             "eval/length": result.episode_length,
-            "replay/offline": stored - len(self.replay.synthetic),
-            "replay/synthetic": len(self.replay.synthetic),
-            "replay/synthetic_share": len(self.replay.synthetic) / stored,
+            "replay/offline": stored,
+            "replay/synthetic": synthetic,
+            "replay/synthetic_share": synthetic / (stored + synthetic),
+            "synthesis/trajectories": self.trajectories,
+            "synthesis/mean_length": synthetic / self.trajectories if self.trajectories else 0.0,
+            **imagination_metrics(told, ends=self.beside is not None and bool(self.beside.data.episode_terminated.any())),
             **{f"agent/{name}": float(value) for name, value in self._logs.items()},
-            "time/update_seconds": self._learning_seconds,
+            **self.clock.metrics(),
         }
+
+    # --- checkpoints ---------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that it takes to go on as if there had been no stop, between any two updates; the stored transitions are read again.
+
+        Raises `NotFinite` where a network has come to hold NaN or infinity.
+        """
+        state: dict[str, Any] = {
+            "agent": self.agent.state_dict(),
+            "agent_logs": self._logs,
+            "replay": self.replay.state_dict(),
+            "generators": {name: generator.get_state() for name, generator in self._generators.items()},
+            "imagined": [imagined_state(one) for one in self.imagined],
+            "trajectories": self.trajectories,
+            **self.clock.state_dict(),
+        }
+        require_finite_state("agent", state["agent"])
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """Go on from `state`; always to the same run, hence True."""
+        self.agent.load_state_dict(state["agent"])
+        self._logs = dict(state["agent_logs"])
+        self.replay.load_state_dict(state["replay"])
+        for name, generator in self._generators.items():
+            generator.set_state(state["generators"][name])
+        self.imagined = [load_imagined(one) for one in state["imagined"]]
+        self.trajectories = int(state["trajectories"])
+        self.clock.load_state_dict(state)
+        return True

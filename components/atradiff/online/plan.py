@@ -35,20 +35,20 @@ class OnlineConfig:
     shift: ShiftConfig = field(default_factory=ShiftConfig)
 
 
-PhaseKind = Literal["warm_start", "collect_and_update", "adapt", "evaluate", "checkpoint"]
-KINDS: tuple[PhaseKind, ...] = get_args(PhaseKind)  # in the order in which they come at one env step
+PhaseKind = Literal["warm_start", "imagine", "collect_and_update", "learn", "adapt", "evaluate", "checkpoint"]
+KINDS: tuple[PhaseKind, ...] = get_args(PhaseKind)  # in the order in which they come at one step
 
 
 class Phase(NamedTuple):
-    """One step of the plan: what to do, and the env step it ends at."""
+    """One part of the plan: what to do, and the step it ends at, an env step online and a gradient step offline."""
 
     kind: PhaseKind
-    env_steps: int
+    steps: int
 
     @property
     def place(self) -> tuple[int, int]:
         """Where it stands in any plan; later phases have greater places."""
-        return self.env_steps, KINDS.index(self.kind)
+        return self.steps, KINDS.index(self.kind)
 
 
 def plan(config: OnlineConfig, adapt_every: int, after: Phase | None = None) -> Iterator[Phase]:
@@ -56,7 +56,12 @@ def plan(config: OnlineConfig, adapt_every: int, after: Phase | None = None) -> 
 
     Where collecting was stopped before its end, `after` says at which env step.
     """
-    return (phase for phase in _whole_plan(config, adapt_every) if after is None or phase.place > after.place)
+    return behind(after, _whole_plan(config, adapt_every))
+
+
+def behind(after: Phase | None, phases: Iterator[Phase]) -> Iterator[Phase]:
+    """Those of the phases that come later; all where there is nothing behind which to go on."""
+    return (phase for phase in phases if after is None or phase.place > after.place)
 
 
 def _whole_plan(config: OnlineConfig, adapt_every: int) -> Iterator[Phase]:

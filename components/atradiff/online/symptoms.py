@@ -34,14 +34,17 @@ class Symptom(NamedTuple):
 
 def find_symptoms(rows: Sequence[Row], largest_value: float | None = None, rolled_back: int = 0) -> list[Symptom]:
     """What the evaluations of one run show so far, oldest first in `rows`. No value can exceed `largest_value`, where that is known, and
-    bad numbers have had the networks `rolled_back` so often. What is about imagination is looked for only where there is some.
+    bad numbers have had the networks `rolled_back` so often. What is about imagination is looked for only where there is some, and what is
+    about env steps and adaptation only online.
     """
     if not rows:
         return []
     last = rows[-1]
     found = [_diverging(last, largest_value), _rolled_back(rolled_back)]
+    online = "env_steps" in last
     if last["replay/synthetic"]:
-        found += [_poor_learning(rows), _unfinished(last), _scattered(last), _worse_after_adaptation(rows), _disagreement(last)]
+        found += [_poor_learning(rows) if online else None, _unfinished(last), _scattered(last)]
+        found += [_worse_after_adaptation(rows), _disagreement(last)] if online else []
     return [symptom for symptom in found if symptom is not None]
 
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.profiler import record_function
 
 from atradiff.agents.actor_critic import ActorCritic
 from atradiff.agents.evaluate import Evaluator
 from atradiff.data.environment import TaskEnvironment
 from atradiff.numbers import NotFinite, require_finite_state
 from atradiff.online.adaptation import Adapted, Adapter
+from atradiff.online.clock import Clock
 from atradiff.online.distance import Distances
 from atradiff.online.episode import Episode
 from atradiff.online.importance import Importance, PickedSet
@@ -92,9 +90,7 @@ class Trainer:
         self._warm_starts = np.zeros((0, agent.spec.state_dim), np.float32), np.zeros((0, agent.spec.task_dim), np.float32)
         self.imagined: list[Imagined] = []
         self.latest: list[tuple[int, float, bool]] = []  # of the same: length, estimated length, terminated
-        self.seconds: dict[str, float] = dict.fromkeys(TIMERS, 0.0)
-        self._earlier_seconds = 0.0
-        self._began = time.perf_counter()
+        self.clock = Clock(TIMERS)
         self._logs: dict[str, Tensor] = {}
         self._updates = 0
         self.rolled_back = 0
@@ -116,25 +112,21 @@ class Trainer:
             case "warm_start":
                 self.warm_start(on_step)
             case "collect_and_update":
-                self.collect_and_update(phase.env_steps, on_step)
+                self.collect_and_update(phase.steps, on_step)
             case "adapt":
                 self.adapt()
             case "evaluate":
                 return self.evaluate()
-            case "checkpoint":
-                raise ValueError("a checkpoint is written by the caller, from state_dict()")
+            case _:
+                raise ValueError(f"{phase.kind} is none of the trainer's phases: a checkpoint is written by the caller, from state_dict()")
         return None
-
-    def start_clock(self) -> None:
-        """The seconds of the metrics count from here; what was waited for since the trainer was made is left out."""
-        self._began = time.perf_counter()
 
     # --- the algorithm -------------------------------------------------------------------------------------------------
 
     def warm_start(self, on_step: Callable[[int], None] = lambda env_steps: None) -> None:
         """Before the first env step: imagine from reset states and learn from that (rlpd: from the offline data). Ours."""
         if self.imagination is not None:
-            with self._timed("synthesis"):
+            with self.clock.timed("synthesis"):
                 self._warm_starts = self._draw_resets()
             self._imagine_beforehand()
         elif self.replay.offline is None:
@@ -145,13 +137,13 @@ class Trainer:
         """The loop: act, store, request imagination from s', serve requests in batches, update."""
         while self.env_steps < until:
             acting = min(len(self.environments), until - self.env_steps)
-            with self._timed("env"):
+            with self.clock.timed("env"):
                 self._act(acting)
             if self.imagination is not None:
                 self._request_imagination(acting)
                 if len(self._requests) >= self.imagination.synthesizer.config.batch_size:
                     self._imagine()
-            with self._timed("update"):
+            with self.clock.timed("update"):
                 for _ in range(min(acting, self.env_steps + 1 - self.config.update_after_env_steps)):
                     self._learn(self.agent.config.batch_size * self.agent.config.utd_ratio)
             on_step(self.env_steps)
@@ -167,7 +159,7 @@ class Trainer:
         real = [*picked, *(episode.trajectory(terminated=False) for episode in self._open if len(episode))]
         if not (picked or (adapter.config.actuators and real)):
             return
-        with self._timed("adapt"):
+        with self.clock.timed("adapt"):
             self.adapted += 1
             seed = int(torch.randint(2**31, (), generator=self.generators["distance"]))
             before = adapter.distance(real, torch.Generator().manual_seed(seed))
@@ -181,9 +173,8 @@ class Trainer:
 
     def evaluate(self) -> dict[str, Any]:
         """Evaluate, and tell everything worth a line of metrics."""
-        with self._timed("evaluate"):
+        with self.clock.timed("evaluate"):
             result = self.evaluator(self.agent)
-        seconds = self._earlier_seconds + time.perf_counter() - self._began
         return {
             "env_steps": self.env_steps,
             "gradient_steps": self.agent.gradient_steps,
@@ -203,14 +194,8 @@ class Trainer:
             **imagination_metrics(self.latest, ends=self.imagination is not None and self.imagination.ends),
             **critic_errors(self.agent, self.replay, self.generators["watch"]),
             **{f"agent/{name}": float(value) for name, value in self._logs.items()},
-            "time/seconds": seconds,
-            **{f"time/{name}_seconds": value for name, value in self.seconds.items()},
+            **self.clock.metrics(),
         }
-
-    def largest_value(self) -> float | None:
-        """What no value can exceed, by the rewards that are stored: a sum over n-step rewards, or None where nothing is discounted."""
-        discount = self.agent.config.discount ** self.replay.config.n_step
-        return self.replay.largest_reward() / (1 - discount) if discount < 1 else None
 
     # --- its steps -----------------------------------------------------------------------------------------------------
 
@@ -255,7 +240,7 @@ class Trainer:
     def _imagine(self) -> None:
         """Serve all requests: D_s.add(tau)."""
         states, tasks = (np.stack(parts) for parts in zip(*self._requests, strict=True))
-        with self._timed("synthesis"):
+        with self.clock.timed("synthesis"):
             for length in self._imagine_from(states, tasks):
                 self.trigger.stored(length)
         self._requests.clear()
@@ -269,7 +254,7 @@ class Trainer:
     def _imagine_beforehand(self) -> None:
         """Imagine from states of the offline data and from those that episodes begin in."""
         assert self.imagination is not None
-        with self._timed("synthesis"):
+        with self.clock.timed("synthesis"):
             states, tasks = self._warm_starts
             states = moved_offline(states, self.config.warm_start_offline_share, self.imagination.offline_states, self.generators["synthesis"])
             lengths: list[int] = []
@@ -279,7 +264,7 @@ class Trainer:
             self.replay.warm_start_transitions = self.replay.synthetic.added
 
     def _learn_beforehand(self, on_step: Callable[[int], None] = lambda env_steps: None) -> None:
-        with self._timed("update"):
+        with self.clock.timed("update"):
             for _ in range(self.config.warm_start_gradient_steps):
                 self._learn(self.agent.config.batch_size)
                 on_step(self.env_steps)
@@ -312,13 +297,6 @@ class Trainer:
             if not all(map(math.isfinite, logs.values())):
                 raise NotFinite("the agent's losses", {**batch._asdict(), **logs})
 
-    @contextmanager
-    def _timed(self, name: str) -> Generator[None]:
-        start = time.perf_counter()
-        with record_function(name):  # a profile shows by whom operations were called
-            yield
-        self.seconds[name] += time.perf_counter() - start
-
     # --- checkpoints ---------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
@@ -340,8 +318,7 @@ class Trainer:
             "replay": self.replay.state_dict(),
             "trigger": self.trigger.state_dict(),
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
-            "seconds": dict(self.seconds),
-            "total_seconds": self._earlier_seconds + time.perf_counter() - self._began,
+            **self.clock.state_dict(),
             "latest": [list(told) for told in self.latest],
             "imagined": [imagined_state(one) for one in self.imagined],
             "adapted_times": self.adapted,
@@ -373,9 +350,7 @@ class Trainer:
         self.trigger.load_state_dict(state["trigger"])
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
-        self.seconds = dict(state["seconds"])
-        self._earlier_seconds = float(state["total_seconds"])
-        self._began = time.perf_counter()
+        self.clock.load_state_dict(state)
         self.latest = [(int(length), float(estimate), bool(terminated)) for length, estimate, terminated in state["latest"]]
         self.imagined = [load_imagined(one) for one in state["imagined"]]
         self.adapted, self.rolled_back = int(state["adapted_times"]), int(state["rolled_back"])

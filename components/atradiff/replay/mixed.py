@@ -118,6 +118,12 @@ class MixedReplay:
         buffers = [self.online, self.synthetic, *([self.offline] if self.offline is not None else [])]
         return max(buffer.largest_reward() for buffer in buffers)
 
+    def largest_value(self, discount: float) -> float | None:
+        """What no value can exceed where a step is discounted so, by the rewards that are stored: a sum over n-step rewards, or None where
+        nothing is discounted."""
+        discount **= self.config.n_step
+        return self.largest_reward() / (1 - discount) if discount < 1 else None
+
     def sample(self, batch_size: int, generator: torch.Generator) -> TransitionBatch:
         """One batch; a source that is still empty leaves its share to the online one (or, before it, to the others)."""
         drawn = [(buffer, count) for buffer, count in self.counts(batch_size, generator) if count > 0]

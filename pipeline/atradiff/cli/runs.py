@@ -86,6 +86,7 @@ def summary_of(folder: RunFolder) -> dict[str, Any]:
 def _draw_curves(out: Path, folders: list[RunFolder], summaries: list[dict[str, Any]]) -> None:
     from atradiff.errors import UserError
     from atradiff.reporting.pictures import learning_curves
+    from atradiff.reporting.summary import unit_of
 
     if out.suffix not in (".png", ".svg"):
         raise UserError(f"--out {out} must end in .png or .svg")
@@ -96,6 +97,8 @@ def _draw_curves(out: Path, folders: list[RunFolder], summaries: list[dict[str, 
         if not rows:
             raise UserError(f"run {summary['run']} has no evaluation yet: wait for its first, or leave it out")
         curves.setdefault(summary["arm"] if len(tasks) == 1 else f"{summary['task']}, {summary['arm']}", []).append(rows)
+    if len({unit_of(rows[0]) for of_arm in curves.values() for rows in of_arm}) > 1:
+        raise UserError("--out cannot draw env steps of online runs beside gradient steps of offline ones: compare each kind on its own")
     learning_curves(out, curves, ", ".join(sorted(tasks)))
 
 

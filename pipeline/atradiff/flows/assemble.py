@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from atradiff.agents.actor_critic import ActorCritic
+from atradiff.agents.actor_critic import ActorCritic, AgentConfig
 from atradiff.agents.evaluate import Evaluator
 from atradiff.agents.make import make_agent
+from atradiff.agents.take_over import take_over
 from atradiff.data.environment import TaskEnvironment
 from atradiff.data.relabel import relabel
 from atradiff.data.store import OfflineData
+from atradiff.diffusion.checkpoint import load_checkpoint
 from atradiff.errors import UserError
+from atradiff.flows.run_folder import AGENT_FILE, RunFolder
 from atradiff.online.adaptation import Adapter
 from atradiff.online.importance import (
     Importance,
@@ -94,6 +97,13 @@ def build_trainer(params: Params, arm: Arm, seed: int, layout: Layout, device: s
             ends=bool(kept.episode_terminated.any()),
         )
     return Trainer(environments, evaluator, agent, mixed, imagination, params.online, seed)
+
+
+def take_over_from(agent: ActorCritic, folder: RunFolder) -> None:
+    """Let the agent go on from what the offline run has learned."""
+    state: dict[str, Any] = load_checkpoint(folder.path / AGENT_FILE, "agent")["agent"]
+    learned: AgentConfig = folder.params().agent
+    take_over(agent, learned, state, str(folder.path))
 
 
 def make_buffer(capacity: int, params: Params, environment: TaskEnvironment, device: str, source: Source) -> Buffer:

@@ -33,10 +33,11 @@ REPLAYS = ("online", "synthetic")
 
 
 class Checkpoints:
-    """The checkpoints of one run. `manifest` is that of the one written or read last, whose files the next one shares."""
+    """The checkpoints of one run, whose steps are `unit`s. `manifest` is that of the one written or read last, whose files the next one shares."""
 
-    def __init__(self, run: RunFolder) -> None:
+    def __init__(self, run: RunFolder, unit: str = "env_steps") -> None:
         self._run = run
+        self._unit = unit
         self._folder = run.path / "checkpoints"
         self._last: Path | None = None
         self._manifest: dict[str, Any] = {"sha256": {}, "segments": []}
@@ -49,21 +50,22 @@ class Checkpoints:
 
     def best(self) -> Path | None:
         """The one whose evaluation was the best, the latest of equals; None where none has an evaluation."""
-        ranked = [(rank, path) for path in self.folders() if (rank := _rank(path)) is not None]
+        ranked = [(rank, path) for path in self.folders() if (rank := _rank(path, self._unit)) is not None]
         return max(ranked, key=lambda item: item[0])[1] if ranked else None
 
-    def write(self, env_steps: int, state: dict[str, Any], evaluation: Metrics | None, keep: int) -> Path:
+    def write(self, steps: int, state: dict[str, Any], evaluation: Metrics | None, keep: int) -> Path:
         """Write the run's state, and remove all but the newest `keep` and the best.
 
-        The manifest says what run.json says (versions, seed, arm, the data's fingerprint, the commit), the env steps, the metrics of the
+        The manifest says what run.json says (versions, seed, arm, the data's fingerprint, the commit), the steps, the metrics of the
         `evaluation` that was just made, if one was, and the checksum of every file. Raises `UserError` where the disk will not have it.
         """
-        target = self._free(env_steps)
+        target = self._free(steps)
         temporary = target.with_name(target.name + ".writing")
-        with told(f"the checkpoint at env step {env_steps}", "the run's earlier checkpoints are whole: mend that, and go on with --resume"):
+        step = self._unit.removesuffix("s").replace("_", " ")
+        with told(f"the checkpoint at {step} {steps}", "the run's earlier checkpoints are whole: mend that, and go on with --resume"):
             self._clear_up()
             temporary.mkdir(parents=True)
-            manifest = {**self._run.about(), "state_format": STATE_FORMAT, "env_steps": env_steps, "evaluation": evaluation}
+            manifest = {**self._run.about(), "state_format": STATE_FORMAT, self._unit: steps, "evaluation": evaluation}
             manifest |= self._write_files(temporary, state)
             write_whole(temporary / "manifest.json", json.dumps(manifest, indent=2) + "\n")
             sync(temporary)
@@ -160,10 +162,10 @@ class Checkpoints:
         self._last, self._manifest = checkpoint, manifest
         return state
 
-    def _free(self, env_steps: int) -> Path:
+    def _free(self, steps: int) -> Path:
         """A name behind all that are there: nothing that is whole is ever replaced."""
-        name = f"step-{env_steps:09d}"
-        taken = [int(match[2] or 1) for path in self.folders() if (match := NAME.fullmatch(path.name)) and int(match[1]) == env_steps]
+        name = f"step-{steps:09d}"
+        taken = [int(match[2] or 1) for path in self.folders() if (match := NAME.fullmatch(path.name)) and int(match[1]) == steps]
         return self._folder / (f"{name}-{max(taken) + 1}" if taken else name)
 
     def _clear_up(self) -> None:
@@ -176,12 +178,12 @@ class Checkpoints:
                 shutil.rmtree(path)
 
 
-def _rank(checkpoint: Path) -> tuple[float, float, int, Path] | None:
+def _rank(checkpoint: Path, unit: str) -> tuple[float, float, int, Path] | None:
     """How good its evaluation was: by success where the environment tells of it, else by return. None where it had none, or is damaged."""
     try:
         evaluation = read_json(checkpoint / "manifest.json")["evaluation"]
         success, value = evaluation["eval/success_rate"], evaluation["eval/return"]
-        return (-1.0 if success is None else float(success)), float(value), int(evaluation["env_steps"]), checkpoint
+        return (-1.0 if success is None else float(success)), float(value), int(evaluation[unit]), checkpoint
     except READ_ERRORS:
         return None
 

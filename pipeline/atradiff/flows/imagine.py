@@ -9,13 +9,12 @@ import numpy as np
 
 from atradiff.data.environment import TaskEnvironment
 from atradiff.data.normalizer import Normalizer
-from atradiff.data.simulator import find_maze
 from atradiff.data.store import OfflineData
+from atradiff.flows.views import draw_imagined
 from atradiff.online.seeds import episode_seed, make_generator
 from atradiff.params.schema import Params
 from atradiff.project.artifacts import load_split, load_synthesizer
 from atradiff.project.layout import Layout
-from atradiff.reporting.pictures import imagined_over_maze
 from atradiff.synthesis.synthesizer import Imagined
 from atradiff.trajectory import Array, Trajectory
 
@@ -29,15 +28,7 @@ def imagine_beside_real(params: Params, layout: Layout, device: str, count: int,
     states, tasks = (np.stack(parts) for parts in zip(*starts, strict=True))
     imagined = synthesizer(states, tasks, make_generator(seed, "synthesis"))
     real = _nearest(split, synthesizer.estimator.normalizer, states[0], tasks[0], count)
-    imagined_over_maze(
-        out,
-        [i.trajectory for i in imagined],
-        real,
-        find_maze(environment),
-        params.task.environment.achieved_goal or (0, 1),
-        titles=("Imagined", "Real, the nearest offline"),
-        removed=[stretch for i in imagined for stretch in i.removed()],
-    )
+    draw_imagined(out, imagined, real, environment, ("Imagined", "Real, the nearest offline"))
     environment.close()
     return imagined
 

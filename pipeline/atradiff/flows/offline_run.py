@@ -3,39 +3,124 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from atradiff.agents.actor_critic import ActorCritic, AgentConfig
 from atradiff.agents.evaluate import Evaluator
 from atradiff.agents.make import make_agent
-from atradiff.agents.take_over import take_over
 from atradiff.data.environment import TaskEnvironment
-from atradiff.diffusion.checkpoint import load_checkpoint, save_checkpoint
+from atradiff.diffusion.checkpoint import save_checkpoint
 from atradiff.errors import UserError
 from atradiff.flows.assemble import EVALUATION_SEED, make_buffer, offline_buffer
-from atradiff.flows.run_folder import AGENT_FILE, Metrics, RunFolder
+from atradiff.flows.checkpoints import Checkpoints
+from atradiff.flows.run import Result, Run, require_same_data
+from atradiff.flows.run_folder import AGENT_FILE, OFFLINE, RunFolder
+from atradiff.flows.run_lock import RunLock
+from atradiff.flows.views import DRAWN, draw_imagined, lengths_of
 from atradiff.numbers import NotFinite
-from atradiff.online.offline import OfflineTrainer, imagine_beside, synthetic_transitions
+from atradiff.online.offline import Beside, OfflineTrainer, offline_plan, synthetic_transitions
+from atradiff.online.plan import Phase
 from atradiff.online.seeds import make_generator
+from atradiff.online.symptoms import Symptom, find_symptoms
 from atradiff.params.schema import Params
 from atradiff.project.artifacts import load_split, load_synthesizer
 from atradiff.project.layout import Layout
 from atradiff.replay.mixed import MixedReplay, ReplayConfig
+from atradiff.reporting.pictures import learning_curves
+from atradiff.reporting.progress import Status
+from atradiff.reporting.run_pictures import draw_lengths, draw_times
 from atradiff.trajectory import Source
 
-ARM = "offline"
-Track = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
-"""`with track(description, total) as advance`: shows how far something is; `advance(done, note)`."""
+
+class OfflineRun(Run[OfflineTrainer]):
+    """A run without env steps. At its end it leaves the agent, for online runs to go on from."""
+
+    COMMAND = "offline run"
+    UNIT = "gradient_steps"
+    BROKEN_OFF = "imagine", "while it imagined"
+
+    @classmethod
+    def begin(cls, params: Params, seed: int, path: Path, layout: Layout, device: str) -> OfflineRun:
+        """A new run in a new folder."""
+        if params.agent.algorithm == "pex":
+            raise UserError("pex begins with a policy learned offline: learn one with --agent iql, then `atradiff online run --init-from RUN --algorithm pex`")
+        trainer = build_offline_trainer(params, seed, layout, device)
+        folder = RunFolder.create(path, params, OFFLINE, seed, layout, agent=params.agent.algorithm)
+        return cls(params, OFFLINE, seed, folder, trainer, cls.planned(params, None), Checkpoints(folder, cls.UNIT), RunLock(path))
+
+    @staticmethod
+    def with_steps(params: Params, steps: int) -> Params:
+        """The parameters with another number of gradient steps."""
+        return replace(params, offline=replace(params.offline, gradient_steps=steps))
+
+    @staticmethod
+    def planned(params: Params, after: Phase | None) -> list[Phase]:
+        """The phases behind `after`."""
+        return list(offline_plan(params.offline, after))
+
+    @staticmethod
+    def built(params: Params, about: dict[str, Any], layout: Layout, device: str, *, begins: bool) -> OfflineTrainer:
+        """The trainer, on the data that the run began with."""
+        del begins
+        require_same_data(about, layout)
+        return build_offline_trainer(params, about["seed"], layout, device)
+
+    @property
+    def steps(self) -> int:
+        """The gradient steps that the run is to take."""
+        return self.params.offline.gradient_steps
+
+    @property
+    def steps_done(self) -> int:
+        """The gradient steps that it has taken."""
+        return self.trainer.agent.gradient_steps
+
+    def with_good_numbers(self, attempt: Callable[[], Result]) -> Result:
+        """Bad numbers end the run: what led to them is stored data, and would lead there again."""
+        try:
+            return attempt()
+        except NotFinite as error:
+            raise UserError(f"{error} at gradient step {self.steps_done:,}: lower agent.critic_learning_rate, and start anew") from error
+
+    def status(self) -> Status:
+        """What the run can tell at this moment."""
+        replay, beside = self.trainer.replay, self.trainer.beside
+        return Status(
+            gradient_steps=self.steps_done,
+            imagined=self.trainer.trajectories,
+            share=len(replay.synthetic) / (len(replay.synthetic) + len(replay.offline or ())) if beside is not None else None,
+            share_asked=self.params.offline.synthetic_ratio if beside is not None else None,
+            adapts_in=None,
+        )
+
+    def symptoms(self) -> list[Symptom]:
+        """The failure signatures that the run shows so far."""
+        return find_symptoms(self.folder.metrics(), self.trainer.replay.largest_value(self.trainer.agent.config.discount))
+
+    def pictures(self) -> dict[Path, Callable[[Path], None]]:
+        """All that this run can show."""
+        folder, imagined, beside = self.folder, self.trainer.imagined[-DRAWN:], self.trainer.beside
+        pictures: dict[Path, Callable[[Path], None]] = {
+            folder.learning_curve: lambda path: learning_curves(path, {f"{self.params.agent.algorithm}, seed {self.seed}": [folder.metrics()]})
+        }
+        if beside is not None and imagined:
+            data = beside.data
+            real = [data.trajectory(episode) for episode in range(min(DRAWN, data.num_episodes))]
+            titles = "Imagined, latest", "Real, offline"
+            pictures[folder.imagined_picture] = lambda path: draw_imagined(path, imagined, real, beside.environment, titles)
+            pictures[folder.lengths_picture] = lambda path: draw_lengths(path, lengths_of(real, beside.synthesizer.estimator))
+        pictures[folder.times_picture] = lambda path: draw_times(path, folder.metrics())
+        return pictures
+
+    def finish(self) -> Path:
+        """Leave the agent, draw the pictures and write the report; returns its path."""
+        save_checkpoint(self.folder.path / AGENT_FILE, "agent", {"agent": self.trainer.agent.state_dict()})
+        return super().finish()
 
 
-def learn_offline(
-    params: Params, seed: int, path: Path, layout: Layout, device: str, track: Track, evaluated: Callable[[Metrics], None]
-) -> RunFolder:
-    """Learn as `params.offline` says, and write parameters, metrics and the agent into the new run folder `path`."""
-    if params.agent.algorithm == "pex":
-        raise UserError("pex begins with a policy learned offline: learn one with --agent iql, then `atradiff online run --init-from RUN --algorithm pex`")
+def build_offline_trainer(params: Params, seed: int, layout: Layout, device: str) -> OfflineTrainer:
+    """The trainer of one run, before its first gradient step. All offline transitions are learned from."""
     config = params.offline
     environment = TaskEnvironment(params.task.environment)
     split = load_split(layout, params)
@@ -45,35 +130,13 @@ def learn_offline(
     longest = params.task.environment.max_episode_steps
     synthetic = make_buffer(wanted + longest + params.replay.n_step, params, environment, device, Source.IMAGINED)
     agent = make_agent(environment.spec, params.agent, make_generator(seed, "agent"), device)
-    folder = RunFolder.create(path, params, ARM, seed, layout)
+    beside = None
     if wanted:
         kept, _ = split
-        synthesizer = load_synthesizer(layout, params, kept, device, environment)
-        with track("imagining", wanted) as advance:
-            imagine_beside(synthetic, wanted, synthesizer, environment, kept.states, params.online.warm_start_offline_share, seed, advance)
+        beside = Beside(wanted, load_synthesizer(layout, params, kept, device, environment), environment, kept, params.online.warm_start_offline_share)
     online = make_buffer(params.replay.n_step + 1, params, environment, device, Source.ONLINE)  # stays empty
     shares = ReplayConfig(
         synthetic_ratio=config.synthetic_ratio, offline_ratio=1 - config.synthetic_ratio, synthetic_batch_ratio=config.synthetic_ratio
     )
     evaluator = Evaluator(params.task.environment, params.online.evaluation_episodes, EVALUATION_SEED)
-    trainer = OfflineTrainer(evaluator, agent, MixedReplay(shares, online, synthetic, offline), config, seed)
-    with track("learning", config.gradient_steps) as advance:
-        for until in [*range(config.evaluate_every, config.gradient_steps, config.evaluate_every), config.gradient_steps]:
-            try:
-                trainer.learn(until, advance)
-            except NotFinite as error:
-                raise UserError(f"{error} within {until:,} gradient steps: lower agent.critic_learning_rate, and start anew") from error
-            metrics = trainer.evaluate()
-            folder.append_metrics(metrics)
-            evaluated(metrics)
-    save_checkpoint(folder.path / AGENT_FILE, "agent", {"agent": agent.state_dict()})
-    evaluator.close()
-    environment.close()
-    return folder
-
-
-def take_over_from(agent: ActorCritic, folder: RunFolder) -> None:
-    """Let the agent go on from what the offline run has learned."""
-    state: dict[str, Any] = load_checkpoint(folder.path / AGENT_FILE, "agent")["agent"]
-    learned: AgentConfig = folder.params().agent
-    take_over(agent, learned, state, str(folder.path))
+    return OfflineTrainer(evaluator, agent, MixedReplay(shares, online, synthetic, offline), beside, config, seed)

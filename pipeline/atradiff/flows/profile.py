@@ -75,7 +75,7 @@ class Profile:
         return text.getvalue()
 
     def _seconds(self) -> dict[str, float]:
-        return {**self._trainer.seconds, "trace": self._tracing}
+        return {**self._trainer.clock.seconds, "trace": self._tracing}
 
     def _between(self) -> None:
         if self._left is not None:

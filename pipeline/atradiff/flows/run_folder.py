@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # torch comes with the parameters' schema, and a list of runs
     from atradiff.params.schema import Params
 
 FORMAT = 1
+OFFLINE = "offline"
+"""The arm of runs without env steps."""
 AGENT_FILE = "agent.pt"
 """What an offline run leaves at its end."""
 PACKAGES = ("atradiff", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco", "minari")
@@ -212,9 +214,18 @@ def new_offline_path(root: Path, task: str, algorithm: str, seed: int) -> Path:
 
 def newest_run_path(root: Path, task: str, arm: Arm, seed: int) -> Path:
     """The newest run of that name, to be resumed."""
-    *taken, _ = _numbered(root / RUNS, task, arm, seed)
+    return _newest(root / RUNS, task, arm, seed, f"arm {arm}")
+
+
+def newest_offline_path(root: Path, task: str, algorithm: str, seed: int) -> Path:
+    """The newest offline run of that name."""
+    return _newest(root / OFFLINE_RUNS, task, algorithm, seed, f"agent {algorithm}")
+
+
+def _newest(runs: Path, task: str, arm: str, seed: int, told: str) -> Path:
+    *taken, _ = _numbered(runs, task, arm, seed)
     if not taken:
-        raise UserError(f"no run of {task}, arm {arm}, seed {seed} in {root / RUNS}: start one without --resume, or name it with --run-dir")
+        raise UserError(f"no run of {task}, {told}, seed {seed} in {runs}: start one without --resume, or name it with --run-dir")
     return taken[-1]
 
 
@@ -224,6 +235,15 @@ def find_offline_run(root: Path, run: str) -> RunFolder:
     folder = RunFolder.open(named if (named / "run.json").is_file() else Path(run).resolve())
     if not (folder.path / AGENT_FILE).is_file():
         raise UserError(f"{folder.path} holds no {AGENT_FILE}, which `atradiff offline run` leaves at its end: name an offline run that is done")
+    return folder
+
+
+def open_to_resume(path: Path, *, offline: bool) -> RunFolder:
+    """The run in that folder; refuses one that the other command carries out."""
+    folder = RunFolder.open(path)
+    if (folder.about()["arm"] == OFFLINE) != offline:
+        begun, other = ("online", "offline") if offline else ("offline", "online")
+        raise UserError(f"{path} was begun by `atradiff {begun} run`, and {other} runs do not go on with it: `atradiff {begun} run --resume` does")
     return folder
 
 

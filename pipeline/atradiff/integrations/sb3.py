@@ -21,7 +21,7 @@ from atradiff.api import ImaginingReplay, Synthesizer
 from atradiff.data.environment import box_actions
 from atradiff.errors import UserError, did_you_mean
 from atradiff.integrations.observations import Observations
-from atradiff.integrations.settings import replay_config, require_one_episode
+from atradiff.integrations.settings import replay_config
 from atradiff.trajectory import Array
 
 HER_SETTINGS = {"n_sampled_goal", "goal_selection_strategy", "copy_info_dict"}
@@ -33,8 +33,8 @@ class ImaginingReplayBuffer(ReplayBuffer):  # pyright: ignore[reportUntypedBaseC
 
     `project` is the folder of an atradiff project whose offline stages are done. `synthetic_ratio` and `n_steps` are the project's
     (`replay.synthetic_ratio`, `replay.n_step`) where they are None, `gamma` is its `agent.discount` and must be the model's.
-    With VecNormalize imagined transitions are normalised as real ones are. Raises UserError for what is not supported: hindsight relabelling (HER),
-    `optimize_memory_usage`, and `n_steps` above 1 with several environments.
+    With VecNormalize imagined transitions are normalised as real ones are. Raises UserError for what is not supported: hindsight relabelling (HER)
+    and `optimize_memory_usage`.
     """
 
     def __init__(
@@ -63,7 +63,6 @@ class ImaginingReplayBuffer(ReplayBuffer):  # pyright: ignore[reportUntypedBaseC
         synthesizer = Synthesizer.load(project, seed=seed)
         params = synthesizer.params
         config = replay_config(params.replay, buffer_size, synthetic_ratio, n_steps)
-        require_one_episode(n_envs, config.n_step)
         self.layout = Observations(observation_space, synthesizer.spec, params.task.environment.achieved_goal)
         actions = box_actions(action_space, "the environment")
         if (len(actions.low), tuple(actions.low.tolist()), tuple(actions.high.tolist())) != (
@@ -87,7 +86,7 @@ class ImaginingReplayBuffer(ReplayBuffer):  # pyright: ignore[reportUntypedBaseC
         actions = np.asarray(action, np.float32).reshape(self.n_envs, -1)
         for i, info in enumerate(infos):
             ended, truncated = bool(done[i]), bool(info.get("TimeLimit.truncated", False))
-            self.replay.add(states[i], tasks[i], actions[i], float(reward[i]), next_states[i], ended and not truncated, ended and truncated)
+            self.replay.add(states[i], tasks[i], actions[i], float(reward[i]), next_states[i], ended and not truncated, ended and truncated, i)
 
     def sample(self, batch_size: int, env: Any = None) -> Any:
         """`batch_size` transitions, real and imagined, with n-step rewards and the discount of what follows them."""

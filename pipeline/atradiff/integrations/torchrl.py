@@ -22,11 +22,11 @@ from torchrl.data import LazyTensorStorage, ReplayBuffer  # pyright: ignore[repo
 from atradiff.api import ImaginingReplay, Synthesizer
 from atradiff.data.environment import TaskEnvironment
 from atradiff.integrations.observations import Observations
-from atradiff.integrations.settings import replay_config, require_one_episode
+from atradiff.integrations.settings import replay_config
 
 
 class ImaginingReplayBuffer(ReplayBuffer):  # pyright: ignore[reportUntypedBaseClass]
-    """TorchRL's replay buffer over `ImaginingReplay`, for collectors of one environment or, with `n_steps` 1, of several.
+    """TorchRL's replay buffer over `ImaginingReplay`, for collectors of one environment or of several.
 
     Data has the keys of the project's environment (`observation`, and where it has goals `achieved_goal` and `desired_goal`), `action`, and under
     `next` reward, terminated and truncated. Samples have the same, and `steps_to_next_obs`, by which TorchRL's losses discount n-step targets.
@@ -65,19 +65,19 @@ class ImaginingReplayBuffer(ReplayBuffer):  # pyright: ignore[reportUntypedBaseC
         return int(self.extend(data.unsqueeze(0))[0])
 
     def extend(self, data: Any, **unused: Any) -> torch.Tensor:
-        """Transitions `[T]` of one environment in the order in which they happened, or `[E, T]` of several; returns their places."""
+        """Transitions `[T]` of one environment in the order in which they happened, or `[E, T]` of several, always the same ones in the same
+        rows; returns their places."""
         online = self.replay.mixed.online
         first = online.added
         rows = data if data.ndim > 1 else data.unsqueeze(0)
-        require_one_episode(len(rows), self.replay.mixed.config.n_step)
-        for episode in rows.cpu():
+        for number, episode in enumerate(rows.cpu()):
             count = len(episode)
             (states, tasks), (next_states, _) = (self.observations.split(self._values(part), count) for part in (episode, episode["next"]))
             actions, rewards = episode["action"].numpy(), episode["next", "reward"].numpy().reshape(count)
             terminated, done = (episode["next", key].numpy().reshape(count) for key in ("terminated", "done"))
             for t in range(count):
                 ended = bool(terminated[t])
-                self.replay.add(states[t], tasks[t], actions[t], float(rewards[t]), next_states[t], ended, bool(done[t]) and not ended)
+                self.replay.add(states[t], tasks[t], actions[t], float(rewards[t]), next_states[t], ended, bool(done[t]) and not ended, number)
         return torch.arange(first, online.added) % online.capacity
 
     def sample(self, batch_size: int | None = None, return_info: bool = False) -> Any:

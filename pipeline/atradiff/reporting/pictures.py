@@ -17,7 +17,7 @@ from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from atradiff.data.simulator import Maze
 from atradiff.reporting.style import INK, LINES, MUTED, PALETTE, WALL, env_steps_axis, figure_at, thousands_axis
-from atradiff.reporting.summary import Row
+from atradiff.reporting.summary import Row, in_words, unit_of
 from atradiff.trajectory import Array, Trajectory
 
 STEPS_COLOURS = "viridis"
@@ -40,19 +40,22 @@ def loss_curve(path: Path, losses: list[float], title: str) -> None:
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
-def learning_curves(path: Path, curves: Mapping[str, Sequence[Sequence[Row]]], title: str = "Evaluation during online learning") -> None:
-    """Evaluations over env steps and over the wall clock. `curves` holds under each label the metrics of one run or of several (seeds): then
-    their mean is drawn, over the mean of their seconds, within a band from the least to the greatest. Shows the success rate, or the return
-    where there is no success."""
+def learning_curves(path: Path, curves: Mapping[str, Sequence[Sequence[Row]]], title: str = "Evaluation while learning") -> None:
+    """Evaluations over env steps (gradient steps in runs without any) and over the wall clock.
+
+    `curves` holds under each label the metrics of one run or of several (seeds): then their mean is drawn, over the mean of their seconds, within a
+    band from the least to the greatest. Shows the success rate, or the return where there is no success.
+    """
     told = all(row["eval/success_rate"] is not None for runs in curves.values() for rows in runs for row in rows)
     metric, label = ("eval/success_rate", "success rate") if told else ("eval/return", "return of an episode")
+    unit = unit_of(next(iter(curves.values()))[0][0])
     with figure_at(path, 9.2, 3.8) as figure:
         steps_axes, clock_axes = figure.subplots(1, 2, sharey=True)
-        steps_axes.set(title=title, xlabel="env steps", ylabel=label)
+        steps_axes.set(title=title, xlabel=in_words(unit), ylabel=label)
         clock_axes.set(xlabel="wall clock (s)")
         for number, (name, runs) in enumerate(curves.items()):
             colour, (marker, dashes) = PALETTE[number % len(PALETTE)], LINES[number % len(LINES)]
-            by_step = [{int(row["env_steps"]): (float(row[metric]), float(row["time/seconds"])) for row in rows} for rows in runs]
+            by_step = [{int(row[unit]): (float(row[metric]), float(row["time/seconds"])) for row in rows} for rows in runs]
             shared = sorted(set.intersection(*(set(run) for run in by_step)))
             values, seconds = np.moveaxis(np.asarray([[run[step] for step in shared] for run in by_step]), -1, 0)
             text = f"{name} (mean of {len(runs)})" if len(runs) > 1 else name

@@ -1,4 +1,4 @@
-"""What the terminal shows of an online run while it goes on."""
+"""What the terminal shows of a run while it goes on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from atradiff.reporting.summary import Row, number
+from atradiff.reporting.summary import Row, in_words, number, steps_of, unit_of
 
 WIDE = 80
 RATE_SECONDS = 5.0
@@ -40,7 +40,7 @@ class Status(NamedTuple):
 
 
 class RateColumn(ProgressColumn):
-    """Env steps in a second, while there are any."""
+    """Steps in a second, while there are any."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:,.0f} steps/s" if task.speed else "", style="progress.data.speed")
@@ -83,13 +83,13 @@ class RunDisplay(Progress):
 
 
 class RunProgress:
-    """Env steps done, rates, the time left, the phase, the last success, the synthetic share and the next adaptation; each evaluation also leaves a
+    """Steps done, rates, the time left, the phase, the last success, the synthetic share and the next adaptation; each evaluation also leaves a
     line. `status` is asked a few times in a second, from the display's own thread."""
 
-    def __init__(self, console: Console, env_steps: int, done: int, status: Callable[[], Status]) -> None:
+    def __init__(self, console: Console, steps: int, done: int, status: Callable[[], Status]) -> None:
         self._display = RunDisplay(console, status)
         self._warned = set[str]()
-        self._task = self._display.add_task("", total=env_steps, completed=done)
+        self._task = self._display.add_task("", total=steps, completed=done)
 
     @property
     def console(self) -> Console:
@@ -106,14 +106,14 @@ class RunProgress:
     def phase(self, description: str) -> None:
         self._display.phase = description
 
-    def step(self, env_steps: int) -> None:
-        self._display.update(self._task, completed=env_steps)
+    def step(self, steps: int) -> None:
+        self._display.update(self._task, completed=steps)
 
     def evaluated(self, row: Row) -> None:
         name, value = ("success", row["eval/success_rate"]) if row["eval/success_rate"] is not None else ("return", row["eval/return"])
         result = f"{name} {number(value, '{:.0%}' if name == 'success' else '{:.2f}')}"
         self._display.result = result
-        self.console.print(f"{row['env_steps']:>9,} env steps: {result}, {row['time/seconds']:,.0f} s", highlight=False)
+        self.console.print(f"{steps_of(row):>9,} {in_words(unit_of(row))}: {result}, {row['time/seconds']:,.0f} s", highlight=False)
 
     def stopping(self) -> None:
         """A signal has come, and the run ends as soon as it can."""

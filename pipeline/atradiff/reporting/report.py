@@ -12,12 +12,12 @@ import jinja2
 from atradiff.online.adaptation import Adapted
 from atradiff.online.symptoms import Symptom
 from atradiff.reporting.style import PALETTE
-from atradiff.reporting.summary import Row, number, summarize, time_parts
+from atradiff.reporting.summary import Row, evaluation_cells, in_words, number, steps_of, summarize, time_parts, unit_of
 from atradiff.synthesis.synthesizer import Imagined
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 CAPTIONS = {
-    "learning-curve": "Evaluations over env steps and over the wall clock.",
+    "learning-curve": "Evaluations over the steps and over the wall clock.",
     "imagined": "The latest imagined trajectories beside real ones. Grey is what the pruner took away from the windows that were generated.",
     "sources": "What is stored, and how wrong the critics are on either kind of transition.",
     "lengths": "What the length estimator tells now of states that real episodes passed through.",
@@ -56,8 +56,10 @@ def write_report(
         name=name,
         about=about,
         params_yaml=params_yaml,
-        rows=rows,
+        evaluations=evaluation_cells(rows) if rows else ([], []),
         summary=summarize(name, about, rows),
+        unit=in_words(unit_of(rows[-1])) if rows else "env steps",
+        steps=steps_of(rows[-1]) if rows else 0,
         pictures=[(picture.stem, inline_image(picture), CAPTIONS[picture.stem]) for picture in pictures],
         pruned=pruned_rows(imagined),
         imagined=len(imagined),

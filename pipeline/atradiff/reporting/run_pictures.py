@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from atradiff.online.distance import Distances
 from atradiff.reporting.style import GRID, INK, MUTED, PALETTE, env_steps_axis, figure_at
-from atradiff.reporting.summary import TIMES, Row, time_parts
+from atradiff.reporting.summary import Row, in_words, steps_of, time_parts, unit_of
 from atradiff.trajectory import Array, BoolArray
 
 SOURCES = {"critic/error_online": "real (D_o)", "critic/error_imagined": "imagined (D_s)"}
@@ -79,12 +79,12 @@ def draw_lengths(path: Path, lengths: Lengths) -> None:
 
 
 def draw_times(path: Path, rows: Sequence[Row]) -> None:
-    """Where the seconds went, over env steps, the parts upon one another."""
-    steps = [row["env_steps"] for row in rows]
-    parts = np.asarray([list(time_parts(row).values()) for row in rows]).T
+    """Where the seconds went, over the steps, the parts upon one another."""
+    parts = [time_parts(row) for row in rows]
     with figure_at(path, 7.2, 3.2) as figure:
-        axes = figure.add_subplot(title="Where the time went", xlabel="env steps", ylabel="seconds")
-        axes.stackplot(steps, parts, labels=[*TIMES.values(), "the rest"], colors=PALETTE, linewidth=0)
+        axes = figure.add_subplot(title="Where the time went", xlabel=in_words(unit_of(rows[0])), ylabel="seconds")
+        seconds = np.asarray([list(part.values()) for part in parts]).T
+        axes.stackplot([steps_of(row) for row in rows], seconds, labels=list(parts[0]), colors=PALETTE, linewidth=0)
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.set_ylim(bottom=0)
         env_steps_axis(axes, 7)

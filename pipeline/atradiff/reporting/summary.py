@@ -14,24 +14,54 @@ TIMES = {
     "adapt": "adapting the models",
     "evaluate": "evaluating",
 }
+STEPS = ("env_steps", "gradient_steps")
+"""What a line of metrics is counted by: the first of them that it has. Runs without env steps have gradient steps alone."""
+EVALUATION_COLUMNS = {
+    "env_steps": ("env steps", "{:,.0f}"),
+    "gradient_steps": ("gradient steps", "{:,.0f}"),
+    "eval/success_rate": ("success", "{:.0%}"),
+    "eval/return": ("return", "{:.2f}"),
+    "eval/length": ("length", "{:.0f}"),
+    "synthesis/trajectories": ("imagined", "{:,.0f}"),
+    "synthesis/mean_length": ("mean length", "{:.1f}"),
+    "replay/synthetic_share": ("share", "{:.1%}"),
+    "time/seconds": ("seconds", "{:,.1f}"),
+}
+"""What a table of evaluations shows, by metric: its heading, and how it is written."""
 Row = Mapping[str, Any]
+
+
+def steps_of(row: Row) -> int:
+    """The steps that had been taken: env steps, or, in a run without any, gradient steps."""
+    return row[unit_of(row)]
+
+
+def unit_of(row: Row) -> str:
+    """Which of them."""
+    return next(unit for unit in STEPS if unit in row)
+
+
+def in_words(unit: str) -> str:
+    """A metric's name for steps, as people call them."""
+    return unit.replace("_", " ")
 
 
 def summarize(name: str, about: Row, rows: Sequence[Row]) -> dict[str, Any]:
     """The figures by which runs are compared.
 
-    `first_solved` is the first evaluated env step with success 0.9 or more, `mean_success` the mean of the success rate over env
-    steps (trapezoids); both are None where they are not known.
+    `first_solved` is the first evaluated step with success 0.9 or more, `mean_success` the mean of the success rate over steps (trapezoids); both are
+    None where they are not known. Steps are env steps, and gradient steps where a run has no env steps.
     """
     last = rows[-1] if rows else {}
     seconds = last.get("time/seconds")
     return {
         "run": name,
         "task": about["task"],
-        "arm": about["arm"],
+        "arm": " ".join([about["arm"], *([about["agent"]] if "agent" in about else [])]),
         "seed": about["seed"],
         "env_steps": last.get("env_steps", 0),
-        "first_solved": next((row["env_steps"] for row in rows if (row["eval/success_rate"] or 0.0) >= SOLVED), None),
+        "gradient_steps": last.get("gradient_steps", 0),
+        "first_solved": next((steps_of(row) for row in rows if (row["eval/success_rate"] or 0.0) >= SOLVED), None),
         "mean_success": _mean_over_steps(rows),
         "final_success": last.get("eval/success_rate"),
         "final_return": last.get("eval/return"),
@@ -41,7 +71,7 @@ def summarize(name: str, about: Row, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _mean_over_steps(rows: Sequence[Row]) -> float | None:
-    points = [(row["env_steps"], row["eval/success_rate"]) for row in rows]
+    points = [(steps_of(row), row["eval/success_rate"]) for row in rows]
     if len(points) < 2 or any(success is None for _, success in points):
         return None
     area = sum((b - a) * (p + q) / 2 for (a, p), (b, q) in pairwise(points))
@@ -49,8 +79,8 @@ def _mean_over_steps(rows: Sequence[Row]) -> float | None:
 
 
 def time_parts(row: Row) -> dict[str, float]:
-    """Where the seconds went, the rest being everything that no timer covers."""
-    parts = {label: float(row[f"time/{timer}_seconds"]) for timer, label in TIMES.items()}
+    """Where the seconds went, as far as there are timers, the rest being everything that none covers."""
+    parts = {label: float(row[f"time/{timer}_seconds"]) for timer, label in TIMES.items() if f"time/{timer}_seconds" in row}
     return {**parts, "the rest": max(0.0, float(row["time/seconds"]) - sum(parts.values()))}
 
 
@@ -61,13 +91,10 @@ def number(value: float | None, pattern: str = "{:,.0f}", missing: str = "-") ->
 
 def evaluation_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The evaluations as a plain table for those who show tables themselves."""
-    columns = (
-        "env_steps",
-        "eval/success_rate",
-        "eval/return",
-        "gradient_steps",
-        "synthesis/trajectories",
-        "replay/synthetic_share",
-        "time/seconds",
-    )
-    return [{column: row[column] for column in columns} for row in rows]
+    return [{column: row[column] for column in EVALUATION_COLUMNS if column in row} for row in rows]
+
+
+def evaluation_cells(rows: Sequence[Row], without: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
+    """The same as text: the headings, and of each row its cells. Columns that the rows do not have, and those in `without`, are left out."""
+    shown = {column: told for column, told in EVALUATION_COLUMNS.items() if column not in without and all(column in row for row in rows)}
+    return [heading for heading, _ in shown.values()], [[number(row[column], pattern) for column, (_, pattern) in shown.items()] for row in rows]

@@ -8,7 +8,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from atradiff.reporting.summary import Row, number
+from atradiff.reporting.summary import Row, evaluation_cells, number
 
 Seconds = dict[str, dict[str, float]]
 """Of each phase by name: the seconds of each of its parts."""
@@ -16,27 +16,21 @@ Seconds = dict[str, dict[str, float]]
 
 def evaluations_table(rows: Sequence[Row]) -> Table:
     """Every evaluation of one run."""
-    table = _table([], ["env steps", "success", "return", "gradient steps", "imagined", "share", "seconds"])
-    for row in rows:
-        table.add_row(
-            number(row["env_steps"]),
-            number(row["eval/success_rate"], "{:.0%}"),
-            number(row["eval/return"], "{:.2f}"),
-            number(row["gradient_steps"]),
-            number(row["synthesis/trajectories"]),
-            number(row["replay/synthetic_share"], "{:.1%}"),
-            number(row["time/seconds"], "{:,.1f}"),
-        )
+    headings, cells = evaluation_cells(rows, without=("eval/length", "synthesis/mean_length"))
+    table = _table([], headings)
+    for row in cells:
+        table.add_row(*row)
     return table
 
 
 def runs_table(summaries: Sequence[dict[str, Any]]) -> Table:
-    """Runs side by side; where the environment tells of no success, the last column but one is the return."""
+    """Runs side by side; where the environment tells of no success, the last column but one is the return. Steps are env steps, or gradient
+    steps in runs without any."""
     table = _table(["run", "arm"], ["seed", "steps", "at 90 %", "mean", "last", "time"])
     for s in summaries:
         last = number(s["final_return"], "{:.2f}") if s["final_success"] is None else number(s["final_success"], "{:.0%}")
         at = number(s["first_solved"], missing="never" if s["final_success"] is not None else "-")
-        run = (s["run"], s["arm"], str(s["seed"]), number(s["env_steps"]))
+        run = (s["run"], s["arm"], str(s["seed"]), number(s["env_steps"] or s["gradient_steps"]))
         table.add_row(*run, at, number(s["mean_success"], "{:.0%}"), last, number(s["seconds"], "{:,.0f} s"))
     return table
 

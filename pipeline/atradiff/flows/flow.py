@@ -1,4 +1,4 @@
-"""The Prefect flow `atradiff-online`: each phase of a run is a task, and what it finds is shown in Prefect's pages."""
+"""The Prefect flows `atradiff-online` and `atradiff-offline`: each phase of a run is a task, and what it finds is shown in Prefect's pages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 from prefect import flow, get_client, tags, task
@@ -20,8 +21,8 @@ from prefect.states import Cancelled, Crashed
 from rich.console import Console
 
 from atradiff.errors import Stopped
-from atradiff.flows.online_run import OnlineRun
 from atradiff.flows.pages import Pages
+from atradiff.flows.run import Run
 from atradiff.flows.run_lock import is_held
 from atradiff.flows.server import ApiServer
 from atradiff.flows.stop import StopSignals
@@ -29,11 +30,11 @@ from atradiff.online.plan import Phase
 from atradiff.online.symptoms import Symptom
 from atradiff.reporting.progress import RunProgress
 from atradiff.reporting.report import inline_image
-from atradiff.reporting.summary import evaluation_rows
+from atradiff.reporting.summary import evaluation_rows, in_words, steps_of
 from atradiff.reporting.tracking import Tracker
 
 
-def run_flow(run: OnlineRun, progress: RunProgress, server: ApiServer, trackers: Sequence[Tracker] = ()) -> None:
+def run_flow(run: Run[Any], progress: RunProgress, server: ApiServer, trackers: Sequence[Tracker] = ()) -> None:
     """Carry the run out as a flow run, named after its folder and tagged by task, arm and seed. Raises `Stopped` after Ctrl-C or SIGTERM.
 
     The flow's parameters are what a reader of the pages wants to know; the run itself stays out of Prefect's hands, which would
@@ -57,37 +58,37 @@ def run_flow(run: OnlineRun, progress: RunProgress, server: ApiServer, trackers:
         if metrics is not None:
             progress.evaluated(metrics)
             for tracker in trackers:
-                tracker.log({name: value for name, value in metrics.items() if value is not None}, metrics["env_steps"])
+                tracker.log({name: value for name, value in metrics.items() if value is not None}, steps_of(metrics))
             symptoms = run.symptoms()
             for symptom in symptoms:
                 progress.warn(symptom.name, str(symptom))
             _show(run, symptoms, pages)
         return None
 
-    @flow(name="atradiff-online", flow_run_name=run.folder.name, persist_result=False, validate_parameters=False)
-    def atradiff_online(task: str, arm: str, seed: int, env_steps: int, run_folder: str) -> State | None:
-        run.trainer.start_clock()
-        bar = create_progress_artifact(0.0, key=_key(run, "progress"), description=f"Env steps of {env_steps:,}")
+    @flow(name=f"atradiff-{run.COMMAND.split()[0]}", flow_run_name=run.folder.name, persist_result=False, validate_parameters=False)
+    def carry_out(task: str, arm: str, agent: str, seed: int, steps: int, run_folder: str) -> State | None:
+        run.trainer.clock.start()
+        bar = create_progress_artifact(0.0, key=_key(run, "progress"), description=f"{in_words(run.UNIT).capitalize()} of {steps:,}")
         # Inside, as Prefect listens to SIGTERM around; and for each tag of a task it would ask the server for leave to run it.
         with signals, TagsContext(current_tags=set()):
             for phase in run.phases:
-                name = f"{phase.kind.replace('_', '-')} to {phase.env_steps}"
-                done = do.with_options(name=phase.kind.replace("_", "-"), task_run_name=name)(phase, return_state=True)
+                kind = phase.kind.replace("_", "-")
+                done = do.with_options(name=kind, task_run_name=f"{kind} to {phase.steps}")(phase, return_state=True)
                 if stops:
                     return Cancelled(message=str(stops[0]))
                 done.result()
                 phases_left.remove(phase)
-                share = 100.0 * run.trainer.env_steps / env_steps
+                share = 100.0 * run.steps_done / steps
                 pages.show("progress", partial(update_progress_artifact, bar, share))  # type: ignore[arg-type]
         return None
 
-    told = run.params.task.name, run.arm, run.seed, run.params.online.env_steps, str(run.folder.path)
+    told = run.params.task.name, run.arm, run.params.agent.algorithm, run.seed, run.steps, str(run.folder.path)
     with (
         tags(run.params.task.name, run.arm, f"seed-{run.seed}"),
         Pages(lambda text: progress.console.print(f"[yellow]warning[/]: {text}", highlight=False, soft_wrap=True), server.revive) as pages,
     ):
         try:
-            atradiff_online(*told, return_state=True).result(raise_on_failure=not stops)
+            carry_out(*told, return_state=True).result(raise_on_failure=not stops)
         except httpx.TransportError:
             if phases_left:
                 raise
@@ -112,11 +113,11 @@ def why_killed(folder: Path, ours: Path) -> str | None:
     if folder == ours:
         return "killed, and resumed later"
     if folder.is_dir() and not is_held(folder):
-        return "its process is gone: `atradiff online run --resume` goes on with it"
+        return "its process is gone: --resume goes on with it"
     return None
 
 
-def _show(run: OnlineRun, symptoms: list[Symptom], pages: Pages) -> None:
+def _show(run: Run[Any], symptoms: list[Symptom], pages: Pages) -> None:
     """The evaluations and the failure signatures as tables, and the pictures so far."""
     seen = [symptom._asdict() for symptom in symptoms]
     tables = {
@@ -130,7 +131,7 @@ def _show(run: OnlineRun, symptoms: list[Symptom], pages: Pages) -> None:
         pages.show(picture.stem, partial(create_markdown_artifact, shown, key=_key(run, picture.stem), description=run.folder.name))
 
 
-def _key(run: OnlineRun, name: str) -> str:
+def _key(run: Run[Any], name: str) -> str:
     """An artifact's key: lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", f"{run.folder.name}-{name}".lower()).strip("-")
 
