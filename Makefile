@@ -2,6 +2,7 @@
 # make test    the tests, warnings as errors
 # make test-reference    the agents beside other libraries' and inside them, each algorithm on a small dense task, and the examples
 # make test-faults   runs killed at random instants 100 times, `dvc repro` 30 times, and gone on with: what was lost is counted (KILLS=100 SEED=0)
+# make test-many   16 runs that start at once against one Prefect server, 10 without any: none may fail or harm another
 # make test-metaworld   what needs the extra [metaworld]
 # make test-tasks   every task that comes with the project, from its environment to the store, and the formats arrow and parquet
 # make test-ui   the report, Prefect's pages and the documentation in a headless Chromium; films, TensorBoard
@@ -23,7 +24,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Bytecode is kept even where the shell forbids it: without it every process spends seconds on compiling torch and Prefect anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup test test-reference test-faults test-metaworld test-tasks lint demo test-ui docs fuzz soak
+.PHONY: setup test test-reference test-faults test-many test-metaworld test-tasks lint demo test-ui docs fuzz soak
 
 setup: .venv/.installed
 
@@ -60,6 +61,10 @@ test-faults: .venv/.developing
 	$(PIP_INSTALL) -c constraints.txt -e '.[metaworld]'
 	touch $@
 
+test-many: .venv/.developing
+	OMP_NUM_THREADS=1 .venv/bin/python tests/faults/many_flows.py 16 --server
+	OMP_NUM_THREADS=1 .venv/bin/python tests/faults/many_flows.py 10
+
 test-metaworld: .venv/.metaworld
 	OMP_NUM_THREADS=1 .venv/bin/pytest -q tests/data/test_metaworld.py tests/flows/test_metaworld.py
 
@@ -81,7 +86,7 @@ test-tasks: .venv/.arrow
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium libegl1 libgl1-mesa-dri
 
 test-ui: .venv/.ui-test /usr/bin/chromium
-	OMP_NUM_THREADS=1 .venv/bin/pytest -q -p no:cacheprovider tests/ui
+	OMP_NUM_THREADS=1 .venv/bin/pytest -q -p no:cacheprovider --numprocesses 2 --dist loadgroup tests/ui tests/reporting/test_tracking.py
 
 .venv/.documenting: .venv/.installed
 	$(PIP_INSTALL) -c constraints.txt -e '.[docs]'

@@ -46,7 +46,7 @@ def kill_runs(
     """
     drawn, tally = random.Random(seed), Tally()
     began = time.monotonic()
-    _finish(_start(carry_out, folder / "whole"), folder / "whole")
+    finish(start(carry_out, folder / "whole"), folder / "whole")
     seconds = time.monotonic() - began
     while sum(tally.signals.values()) < kills:
         path, patience, reached = folder / f"killed-{tally.runs}", 1.0, set[Path]()
@@ -63,14 +63,14 @@ def kill_runs(
 def _kill(carry_out: CarryOut, path: Path, drawn: random.Random, seconds: float, by: signal.Signals, tally: Tally) -> bool:
     """Whether the signal came before the run's end."""
     before = _half_written(path)  # of an earlier kill
-    process = _start(carry_out, path)
+    process = start(carry_out, path)
     if drawn.random() < 1 / 3:
         _wait_for_a_checkpoint(process, path, before, seconds)
         time.sleep(drawn.uniform(0, WRITES_SECONDS))
     else:
         time.sleep(drawn.uniform(0, seconds))
     os.kill(process, by)
-    status = _finish(process, path)
+    status = finish(process, path)
     if status == 0:
         return False
     tally.signals[by.name] = tally.signals.get(by.name, 0) + 1
@@ -78,7 +78,7 @@ def _kill(carry_out: CarryOut, path: Path, drawn: random.Random, seconds: float,
     return True
 
 
-def _start(carry_out: CarryOut, path: Path) -> int:
+def start(carry_out: CarryOut, path: Path) -> int:
     """A process that carries the run out; its number."""
     process = os.fork()
     if process == 0:
@@ -104,7 +104,7 @@ def _be_the_run(carry_out: CarryOut, path: Path) -> NoReturn:
         os._exit(status)
 
 
-def _finish(process: int, path: Path) -> int:
+def finish(process: int, path: Path) -> int:
     """Its exit status, 0 at the run's end; whatever is neither that nor a signal is an error."""
     status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     if status not in (0, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGINT):

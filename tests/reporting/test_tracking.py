@@ -1,7 +1,9 @@
-"""Trackers, with their libraries stood in for: they are extras. `tests/ui` has TensorBoard write real files."""
+"""Trackers, with their libraries stood in for, as they are extras, and the libraries themselves where they are installed."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -68,3 +70,45 @@ def test_tensorboard_gets_each_number_at_its_env_step(tmp_path: Path, monkeypatc
     with tracking(["tensorboard"], tmp_path, "run", {}) as trackers:
         trackers[0].log(METRICS, 100)
     assert written == [("env_steps", 100, 100), ("eval/success_rate", 0.5, 100), ("closed", 0, 0)]
+
+
+def test_tensorboard_itself_reads_what_was_sent(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="needs the extra [tensorboard]")
+    for env_steps, value in ((100, 0.5), (200, 0.75)):  # the second as --resume does
+        with tracking(["tensorboard"], tmp_path, "run", {}) as trackers:
+            trackers[0].log({"eval/return": value}, env_steps)
+    events = accumulator.EventAccumulator(str(tmp_path)).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("eval/return")] == [(100, 0.5), (200, 0.75)]
+
+
+@pytest.mark.filterwarnings("ignore")  # theirs
+@pytest.mark.parametrize("times", [1, 2])
+def test_wandb_itself_writes_into_the_runs_folder_and_sends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    pytest.importorskip("wandb", reason="needs the extra [wandb]")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for _ in range(times):  # the second time as --resume does
+        with tracking(["wandb"], tmp_path, "maze-agent-seed0", {"agent": {"tau": 0.1}}) as trackers:
+            trackers[0].log(METRICS, 100)
+    written = list(tmp_path.glob("wandb/offline-run-*/run-maze-agent-seed0.wandb"))
+    assert 1 <= len(written) <= times
+    assert all(b"eval/success_rate" in file.read_bytes() for file in written)
+
+
+@pytest.mark.filterwarnings("ignore")  # theirs
+def test_trackio_itself_keeps_each_number_and_goes_on_under_the_same_name(tmp_path: Path) -> None:
+    pytest.importorskip("trackio", reason="needs the extra [trackio]")
+    code = """
+import sys
+from pathlib import Path
+from atradiff.reporting.tracking import tracking
+with tracking(["trackio"], Path(sys.argv[1]), "maze-agent-seed0", {"agent": {"tau": 0.1}}) as trackers:
+    trackers[0].log({"eval/success_rate": float(sys.argv[2])}, int(sys.argv[3]))
+from trackio.sqlite_storage import SQLiteStorage
+print([(row["step"], row["eval/success_rate"]) for row in SQLiteStorage.get_logs("atradiff", "maze-agent-seed0")])
+"""
+    environment = {**os.environ, "TRACKIO_DIR": str(tmp_path / "trackio")}
+    for given in (("0.5", "100"), ("0.75", "200")):
+        command = [sys.executable, "-c", code, str(tmp_path), *given]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[(100, 0.5), (200, 0.75)]"

@@ -13,6 +13,7 @@ import pytest
 
 from atradiff.project.layout import Layout
 
+pytestmark = pytest.mark.xdist_group("docs")
 ATRADIFF = Path(sys.executable).parent / "atradiff"
 
 

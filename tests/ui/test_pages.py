@@ -1,4 +1,4 @@
-"""What people look at, looked at: the report of a run, Prefect's pages, the documentation."""
+"""What people look at while they run something: a run is started from Prefect's form, and its report and its pages are looked at."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from threading import Thread
+from typing import Any
 
 import httpx
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from atradiff.flows.run_folder import RunFolder
 from atradiff.project.layout import Layout
 from atradiff.reporting.report import CAPTIONS
 from ui.visit import Visit
 
-NAME = "tiny-atradiff-seed0"
+pytestmark = pytest.mark.xdist_group("pages")
+NAME = "tiny-atradiff-seed2"
+GOES_ON = ("SCHEDULED", "PENDING", "RUNNING")
 ATRADIFF = Path(sys.executable).parent / "atradiff"
 
 
@@ -42,16 +43,17 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str
             server.terminate()
 
 
-def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+def _wait_for(url: str, process: subprocess.Popen[bytes], until: Callable[[Any], bool] = lambda answer: True) -> Any:
+    """What the server answers there, once it answers as it is to, while the process runs."""
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
-        assert server.poll() is None, f"`atradiff ui` ended with {server.returncode}"
-        try:
-            if httpx.get(url, timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.2)
-    raise AssertionError(f"nothing answered at {url}")
+        assert process.poll() is None, f"{process.args} ended with {process.returncode}"
+        with suppress(httpx.TransportError):
+            answer = httpx.get(url, timeout=5)
+            if answer.status_code == 200 and until(answer.json()):
+                return answer.json()
+        time.sleep(0.2)
+    raise AssertionError(f"nothing answered as it should at {url}")
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +67,24 @@ def killed(ui: tuple[str, dict[str, str]], tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def run(ui: tuple[str, dict[str, str]], killed: str, online_project: Layout) -> Path:
-    """A run of the small project, as the command does it; the folder."""
-    command = [ATRADIFF, "online", "run", "--track", "tensorboard"]
-    done = subprocess.run(command, cwd=online_project.root, env=ui[1], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    """A run of the small project, started as the form of `atradiff serve`'s deployment does it; the folder."""
+    api, environment = f"{ui[0]}/api", {**ui[1], "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+    with subprocess.Popen([ATRADIFF, "serve"], cwd=online_project.root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as serve:
+        try:
+            deployment = _wait_for(f"{api}/deployments/name/atradiff-start/tiny", serve)["id"]
+            asked = {"parameters": {"seed": 2, "settings": ["agent.tau=0.25"]}, "state": {"type": "SCHEDULED"}}
+            started = httpx.post(f"{api}/deployments/{deployment}/create_flow_run", json=asked).raise_for_status().json()["id"]
+            ended = _wait_for(f"{api}/flow_runs/{started}", serve, lambda flow_run: flow_run["state_type"] not in GOES_ON)
+        finally:
+            serve.terminate()
+    assert (ended["name"], ended["state_type"]) == ("start atradiff seed 2", "COMPLETED"), ended["state"]
     return online_project.root / "runs" / NAME
+
+
+def test_a_run_that_was_started_from_the_form_has_its_parameters(run: Path) -> None:
+    folder = RunFolder.open(run)
+    assert (folder.about()["seed"], folder.params().agent.tau) == (2, 0.25)
+    assert folder.metrics()[-1]["env_steps"] == 60
 
 
 def test_the_report_shows_every_picture_and_fits_a_telephone(run: Path, visit: Visit) -> None:
@@ -92,19 +107,12 @@ def test_the_next_run_marks_a_killed_one_crashed(run: Path, killed: str, ui: tup
     assert (state["type"], state["message"]) == ("CRASHED", "its process is gone: --resume goes on with it")
 
 
-def test_tensorboard_reads_what_the_run_sent(run: Path) -> None:
-    events = EventAccumulator(str(run)).Reload()
-    rows = RunFolder.open(run).metrics()
-    assert [(event.step, event.value) for event in events.Scalars("eval/return")] == [(row["env_steps"], row["eval/return"]) for row in rows]
-    assert len(rows) == 4
-
-
 def test_prefects_pages_show_the_run_its_phases_and_its_pictures(run: Path, ui: tuple[str, dict[str, str]], visit: Visit) -> None:
     address, _ = ui
     visit.page.goto(f"{address}/runs")
     visit.page.get_by_text(NAME, exact=True).first.click()
     visit.page.get_by_text("Completed").first.wait_for()
-    for tag in ("tiny", "atradiff", "seed-0"):
+    for tag in ("tiny", "atradiff", "seed-2"):
         visit.page.get_by_text(tag, exact=True).first.wait_for()
     visit.page.get_by_text("evaluate to 60").first.wait_for()
     visit.page.goto(f"{address}/artifacts/key/{NAME}-imagined")
@@ -114,45 +122,3 @@ def test_prefects_pages_show_the_run_its_phases_and_its_pictures(run: Path, ui: 
     visit.page.locator("a[href*='/artifacts/artifact/']").first.click()
     visit.page.get_by_text("eval/success_rate").first.wait_for()
     assert visit.errors == []
-
-
-@pytest.fixture(scope="module")
-def site(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """The documentation, built, and an address at which it is served."""
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)]
-    subprocess.run(command, cwd=root, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, check=True)
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments, directory=str(folder))  # type: ignore[arg-type]
-
-        def log_message(self, format: str, *values: object) -> None:
-            del format, values
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield folder, f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-def test_the_documentation_opens_from_the_disk_without_a_network(site: tuple[Path, str], visit: Visit) -> None:
-    folder, _ = site
-    for page in sorted(folder.rglob("*.html")):
-        visit.page.goto(page.as_uri())
-        assert 0 not in visit.pictures().values(), page
-    visit.page.goto((folder / "index.html").as_uri())
-    visit.page.get_by_role("link", name="a tour of five minutes", exact=True).click()
-    assert visit.page.locator("h1").inner_text().startswith("A tour of five minutes")
-    visit.page.goto((folder / "reference" / "synthesis.html").as_uri())
-    assert "One trajectory from each of" in visit.page.locator("article").inner_text()  # a docstring
-    assert (visit.abroad, visit.errors) == ([], [])
-
-
-def test_the_documentation_is_searched_where_it_is_served(site: tuple[Path, str], visit: Visit) -> None:
-    _, address = site
-    visit.page.goto(address)
-    visit.page.keyboard.press("s")
-    visit.page.keyboard.type("dry-run")
-    visit.page.locator(".md-search-result__link", has_text="Before a run").first.wait_for()
-    assert (visit.abroad, visit.errors) == ([], [])
