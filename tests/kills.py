@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 
 from atradiff.flows.run_folder import RunFolder
+from forks import fork
 from same_runs import differences
 
 CarryOut = Callable[[Path], None]
@@ -80,28 +78,7 @@ def _kill(carry_out: CarryOut, path: Path, drawn: random.Random, seconds: float,
 
 def start(carry_out: CarryOut, path: Path) -> int:
     """A process that carries the run out; its number."""
-    process = os.fork()
-    if process == 0:
-        _be_the_run(carry_out, path)
-    return process
-
-
-def _be_the_run(carry_out: CarryOut, path: Path) -> NoReturn:
-    status = 1
-    try:
-        log = os.open(path.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        carry_out(path)
-        status = 0
-    except SystemExit as end:
-        status = int(end.code or 0)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+    return fork(lambda: carry_out(path), path.with_suffix(".log"))
 
 
 def finish(process: int, path: Path) -> int:

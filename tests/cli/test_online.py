@@ -94,7 +94,7 @@ def test_the_run_is_listed_shown_and_compared(
     assert (inside / "both.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_an_offline_run_is_a_flow_too_and_goes_on_with_more_steps(run: RunFolder, online_project: Layout, prefect_home: Path) -> None:
+def test_an_offline_run_is_a_flow_too(run: RunFolder, online_project: Layout, prefect_home: Path) -> None:
     del run  # which has made the server's database
     settings = ("--set", "offline.evaluate_every=4", "--synthetic-ratio", "0.3", "--gradient-steps", "8")
     done = program(online_project.root, prefect_home, "offline", "run", "--seed", "4", *settings, "--json")

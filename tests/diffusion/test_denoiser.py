@@ -266,15 +266,21 @@ def test_shapes_that_do_not_divide_are_refused(offline: OfflineData, normalizer:
             Denoiser(normalizer, gaussian, 8, network, NoiseConfig())
 
 
-@pytest.mark.parametrize("backbone", ["mlp", "dit", "unet"])
-def test_rounded_weights_answer_nearly_the_same_and_pass_their_gradients_on(backbone: str, denoiser: Denoiser) -> None:
-    """What a GPU computes in, here on a CPU. A condition's embedding is not rounded."""
+def untrained(denoiser: Denoiser, backbone: str) -> Denoiser:
+    """The same with another network that has not learned; nothing of it is zero, as some of a fresh one is."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = NetworkConfig(backbone, width=32, depth=2, heads=2, patch=2)
         fresh = Denoiser(denoiser.normalizer, denoiser.gaussian, denoiser.horizon, network, denoiser.noise_config)
-        for p in fresh.backbone.parameters():  # some begin at zero
+        for p in fresh.backbone.parameters():
             p.data.add_(0.05 * torch.randn_like(p))
+    return fresh
+
+
+@pytest.mark.parametrize("backbone", ["mlp", "dit", "unet"])
+def test_rounded_weights_answer_nearly_the_same_and_pass_their_gradients_on(backbone: str, denoiser: Denoiser) -> None:
+    """What a GPU computes in, here on a CPU. A condition's embedding is not rounded."""
+    fresh = untrained(denoiser, backbone)
     random = toys.generator(3)
     z, level, condition = torch.randn(BATCH, denoiser.gaussian.rank, generator=random), torch.linspace(-2, 2, BATCH), torch.randn(BATCH, 4, generator=random)
     asked: list[torch.dtype] = []
@@ -294,12 +300,7 @@ def test_rounded_weights_answer_nearly_the_same_and_pass_their_gradients_on(back
 
 @pytest.mark.parametrize("backbone", ["mlp", "dit", "unet"])
 def test_a_network_at_several_levels_is_what_it_is_at_each(backbone: str, denoiser: Denoiser) -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = NetworkConfig(backbone, width=32, depth=2, heads=2, patch=2)
-        fresh = Denoiser(denoiser.normalizer, denoiser.gaussian, denoiser.horizon, network, denoiser.noise_config)
-        for p in fresh.backbone.parameters():  # some begin at zero
-            p.data.add_(0.05 * torch.randn_like(p))
+    fresh = untrained(denoiser, backbone)
     random, levels = toys.generator(3), torch.tensor([1.0, 0.2, -1.0])
     z, condition = torch.randn(BATCH, denoiser.gaussian.rank, generator=random), torch.randn(BATCH, 4, generator=random)
     with torch.no_grad():

@@ -16,7 +16,6 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -63,24 +62,15 @@ class Project:
 
     def start(self, command: Command) -> int:
         """A repro, the leader of a session of its own; returns its process's number."""
-        process = os.fork()
-        if process == 0:
-            status = 1
-            try:
-                os.setsid()
-                log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-                os.dup2(log, 1)
-                os.dup2(log, 2)
-                os.environ |= self._env
-                os.chdir(self.root)
-                status = command()
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(status)
-        return process
+        from forks import fork
+
+        def work() -> int:
+            os.setsid()
+            os.environ |= self._env
+            os.chdir(self.root)
+            return command()
+
+        return fork(work, self._log)
 
     def plant_lock(self, cut_off: bool) -> None:
         """Leave what a killed DVC may leave: half a list, or a number that is this process's by now."""
@@ -128,10 +118,9 @@ def dvc_repro() -> int:
 
 def our_repro() -> int:
     """`atradiff repro` in the same way."""
-    from atradiff.project.dvc_locks import clear_killed, remove_cut_off_record
+    from atradiff.project.dvc_locks import make_ready
 
-    clear_killed(Path.cwd())
-    remove_cut_off_record(Path.cwd())
+    make_ready(Path.cwd())
     return dvc_repro()
 
 
@@ -139,22 +128,16 @@ def _run_stage(executable: str, cmd: str, *, cwd: str, env: dict[str, str], **_:
     from dvc.stage.exceptions import StageCmdFailedError
 
     from atradiff import cli
+    from forks import fork
 
-    process = os.fork()
-    if process == 0:
+    def work() -> None:
         os.closerange(3, 256)  # the files of DVC's locks among them
         os.environ.update(env)
         os.chdir(cwd)
         sys.argv = shlex.split(cmd)
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
+        cli.main()
+
+    process = fork(work)
     if (status := os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])) != 0:
         raise StageCmdFailedError(cmd, status)
 

@@ -25,6 +25,10 @@ class Evaluation(NamedTuple):
     episode_return: float
     episode_length: float
 
+    def metrics(self) -> dict[str, float | None]:
+        """For a line of metrics."""
+        return {"eval/success_rate": self.success_rate, "eval/return": self.episode_return, "eval/length": self.episode_length}
+
 
 class Evaluator:
     """Runs `episodes` episodes side by side, one batched action for all. The seeds are the same in every call."""

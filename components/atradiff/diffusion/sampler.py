@@ -38,14 +38,15 @@ def noise_schedule(config: SamplerConfig) -> list[float]:
 
 def asked_levels(config: SamplerConfig) -> list[float]:
     """The noise levels at which `sample` asks the denoiser."""
-    sigmas, gamma = noise_schedule(config), _churn_share(config)
+    sigmas = noise_schedule(config)
+    gamma = _churn_share(config, len(sigmas) - 1)
     return [*(sigma * (1 + gamma) for sigma in sigmas[:-1]), *(sigmas[1:-1] if config.solver == "heun" else [])]
 
 
 def sample(denoise: Denoise, noise: Tensor, config: SamplerConfig, generator: torch.Generator | None) -> Tensor:
     """Solve from unit `noise [B, ...]` down to data. `generator` serves churn only, and may be None without it."""
     sigmas = noise_schedule(config)
-    gamma = _churn_share(config)
+    gamma = _churn_share(config, len(sigmas) - 1)
     x = noise * sigmas[0]
     previous: tuple[Tensor, float] | None = None
     for sigma, sigma_next in pairwise(sigmas):
@@ -63,9 +64,9 @@ def sample(denoise: Denoise, noise: Tensor, config: SamplerConfig, generator: to
     return x
 
 
-def _churn_share(config: SamplerConfig) -> float:
-    """The share by which a step raises its noise level (gamma; Karras et al. 2022, algorithm 2)."""
-    return min(config.churn / (len(noise_schedule(config)) - 1), math.sqrt(2) - 1)
+def _churn_share(config: SamplerConfig, steps: int) -> float:
+    """The share by which each of the steps raises its noise level (gamma; Karras et al. 2022, algorithm 2)."""
+    return min(config.churn / steps, math.sqrt(2) - 1)
 
 
 def _churn(x: Tensor, sigma: float, gamma: float, generator: torch.Generator) -> tuple[Tensor, float]:

@@ -15,6 +15,8 @@ from atradiff.synthesis.synthesizer import Synthesizer
 
 Told = tuple[int, float, bool]
 """Of an imagined trajectory: its length, its estimated length, whether it terminated."""
+KEPT_FOR_PICTURES = 32
+"""Imagined trajectories, the latest ones; these are told of in metrics, too."""
 WATCHED = 256
 """Transitions on which the critics are measured."""
 

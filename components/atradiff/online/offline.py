@@ -18,7 +18,7 @@ from atradiff.data.environment import TaskEnvironment
 from atradiff.data.store import OfflineData
 from atradiff.numbers import require_finite_state
 from atradiff.online.clock import Clock
-from atradiff.online.metrics import Told, imagination_metrics
+from atradiff.online.metrics import KEPT_FOR_PICTURES, Told, imagination_metrics
 from atradiff.online.plan import Phase, behind
 from atradiff.online.seeds import make_generator
 from atradiff.online.starts import moved_offline, reset_starts
@@ -27,7 +27,6 @@ from atradiff.replay.mixed import MixedReplay
 from atradiff.synthesis.synthesizer import Imagined, Synthesizer, imagined_state, load_imagined
 
 IMAGINED_AT_ONCE = 256
-KEPT_FOR_PICTURES = 32
 TIMERS = ("synthesis", "update", "evaluate")
 
 
@@ -156,9 +155,7 @@ class OfflineTrainer:
         told: list[Told] = [(len(one.trajectory), one.estimated_length, one.trajectory.terminated) for one in self.imagined]
         return {
             "gradient_steps": self.agent.gradient_steps,
-            "eval/success_rate": result.success_rate,
-            "eval/return": result.episode_return,
-            "eval/length": result.episode_length,
+            **result.metrics(),
             "replay/offline": stored,
             "replay/synthetic": synthetic,
             "replay/synthetic_share": synthetic / (stored + synthetic),

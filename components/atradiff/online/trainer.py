@@ -20,7 +20,7 @@ from atradiff.online.clock import Clock
 from atradiff.online.distance import Distances
 from atradiff.online.episode import Episode
 from atradiff.online.importance import Importance, PickedSet
-from atradiff.online.metrics import adaptation_metrics, critic_errors, imagination_metrics
+from atradiff.online.metrics import KEPT_FOR_PICTURES, adaptation_metrics, critic_errors, imagination_metrics
 from atradiff.online.plan import OnlineConfig, Phase
 from atradiff.online.seeds import episode_seed, make_generator
 from atradiff.online.starts import moved_offline, reset_starts
@@ -33,7 +33,6 @@ TIMERS = ("env", "update", "synthesis", "adapt", "evaluate")
 GENERATORS = ("act", "update", "replay", "trigger", "synthesis", "adapt", "watch", "distance")
 ON_DEVICE = ("update", "replay")
 """Uses whose generators are on the agent's device, so that nothing waits for what they draw."""
-KEPT_FOR_PICTURES = 32
 IMAGINED_TOGETHER = 1_024
 """Trajectories of one batch beforehand. Chains end one after the other, and a window of the last few costs as much as one of many."""
 LOOK_EVERY = 100
@@ -178,9 +177,7 @@ class Trainer:
         return {
             "env_steps": self.env_steps,
             "gradient_steps": self.agent.gradient_steps,
-            "eval/success_rate": result.success_rate,
-            "eval/return": result.episode_return,
-            "eval/length": result.episode_length,
+            **result.metrics(),
             "online/episodes": self.episodes,
             "online/successes": self.successes,
             "replay/online": len(self.replay.online),

@@ -213,12 +213,11 @@ def repro(
     targets: Annotated[list[str] | None, typer.Argument(help="Stages to end with, such as `convert`; without any, all.")] = None,
 ) -> None:
     """Run the stages that are missing or stale: `dvc repro`, after clearing away what killed ones have left in its way."""
-    from atradiff.project.dvc_locks import clear_killed, remove_cut_off_record
+    from atradiff.project.dvc_locks import make_ready
     from atradiff.project.layout import find_root
 
     root = find_root(Path.cwd())
-    clear_killed(root)
-    remove_cut_off_record(root)
+    make_ready(root)
     os.chdir(root)
     os.execv(sys.executable, [sys.executable, "-m", "dvc", "repro", *(targets or [])])
 

@@ -52,6 +52,7 @@ def run(
     from atradiff.flows.offline_run import OfflineRun
     from atradiff.flows.run_folder import OFFLINE, new_offline_path, newest_offline_path, open_to_resume
     from atradiff.project.layout import Layout
+    from atradiff.project.runs import OFFLINE_RUNS
     from atradiff.project.staleness import require_offline_stages
 
     if resume:
@@ -79,5 +80,5 @@ def run(
 
     done = carry_out(make, track, console)
     tell_result(done, console, as_json)
-    name = done.folder.name if path == layout.root / "runs" / "offline" / path.name else path
+    name = done.folder.name if path == layout.root / OFFLINE_RUNS / path.name else path
     console.print(f"go on from it: [bold]atradiff online run --init-from {name}", soft_wrap=True, highlight=False)

@@ -73,7 +73,7 @@ def build_trainer(params: Params, arm: Arm, seed: int, layout: Layout, device: s
         environment.require_fit(split[0].spec, f"the offline data {params.task.dataset.id!r}")
     offline = None
     if split is not None and replay.offline_ratio > 0:
-        trajectories = [trajectory for part in split for trajectory in part.trajectories()]
+        trajectories = all_trajectories(split)
         if arm == "rlpd" and params.control.offline_goals == "task":
             trajectories = _under_the_task(trajectories, split[0], params, seed, layout, environment)
         offline = offline_buffer(trajectories, params, environment, device)
@@ -111,8 +111,13 @@ def make_buffer(capacity: int, params: Params, environment: TaskEnvironment, dev
     return Buffer(capacity, spec.observation_dim, spec.action_dim, params.replay.n_step, params.agent.discount, device, source)
 
 
+def all_trajectories(split: Sequence[OfflineData]) -> list[Trajectory]:
+    """Those of both parts: holding some back serves the models' measurements, not the agent."""
+    return [trajectory for part in split for trajectory in part.trajectories()]
+
+
 def offline_buffer(trajectories: Sequence[Trajectory], params: Params, environment: TaskEnvironment, device: str) -> Buffer:
-    """All of the offline trajectories; holding some back serves the models' measurements, not the agent."""
+    """Room for all of the trajectories, with them in it."""
     transitions = sum(len(trajectory) for trajectory in trajectories)
     buffer = make_buffer(max(transitions, params.replay.n_step + 1), params, environment, device, Source.OFFLINE)
     for trajectory in trajectories:

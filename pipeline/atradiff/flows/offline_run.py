@@ -12,7 +12,7 @@ from atradiff.agents.make import make_agent
 from atradiff.data.environment import TaskEnvironment
 from atradiff.diffusion.checkpoint import save_checkpoint
 from atradiff.errors import UserError
-from atradiff.flows.assemble import EVALUATION_SEED, make_buffer, offline_buffer
+from atradiff.flows.assemble import EVALUATION_SEED, all_trajectories, make_buffer, offline_buffer
 from atradiff.flows.checkpoints import Checkpoints
 from atradiff.flows.run import Result, Run, require_same_data
 from atradiff.flows.run_folder import AGENT_FILE, OFFLINE, RunFolder
@@ -125,7 +125,7 @@ def build_offline_trainer(params: Params, seed: int, layout: Layout, device: str
     environment = TaskEnvironment(params.task.environment)
     split = load_split(layout, params)
     environment.require_fit(split[0].spec, f"the offline data {params.task.dataset.id!r}")
-    offline = offline_buffer([trajectory for part in split for trajectory in part.trajectories()], params, environment, device)
+    offline = offline_buffer(all_trajectories(split), params, environment, device)
     wanted = synthetic_transitions(config.synthetic_ratio, len(offline))
     longest = params.task.environment.max_episode_steps
     synthetic = make_buffer(wanted + longest + params.replay.n_step, params, environment, device, Source.IMAGINED)

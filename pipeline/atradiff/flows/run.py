@@ -24,6 +24,7 @@ from atradiff.project.layout import Layout
 from atradiff.replay.mixed import MixedReplay
 from atradiff.reporting.progress import Status
 from atradiff.reporting.report import write_report
+from atradiff.reporting.summary import in_words
 from atradiff.synthesis.synthesizer import Imagined
 from atradiff.untrusted import FOREIGN_ERRORS
 
@@ -139,7 +140,7 @@ class Run(ABC, Generic[T]):
             return metrics
         if not begun_in_vain and phase.kind != "checkpoint":
             self.with_good_numbers(lambda: self.checkpoint(reached))
-        where = when if begun_in_vain else f"at {self.UNIT.replace('_', ' ')[:-1]} {self.steps_done:,} with everything kept"
+        where = when if begun_in_vain else f"at {in_words(self.UNIT)[:-1]} {self.steps_done:,} with everything kept"
         raise Stopped(received, f"the run was stopped {where}: `atradiff {self.COMMAND} --resume --run-dir {self.folder.path}` goes on")
 
     def carry_out(self, phase: Phase, on_step: Callable[[int], None]) -> Metrics | None:
@@ -179,7 +180,7 @@ class Run(ABC, Generic[T]):
             phases = cls.planned(params, Phase(*state["after"]) if state is not None else None)
             if not phases and folder.report.exists():
                 done, option = cls.planned(params, None)[-1].steps, cls.UNIT.replace("_", "-")
-                raise UserError(f"{path} has done its {done} {cls.UNIT.replace('_', ' ')}: give --{option} a larger number to go on")
+                raise UserError(f"{path} has done its {done} {in_words(cls.UNIT)}: give --{option} a larger number to go on")
             trainer = cls.built(params, about, layout, device, begins=state is None)
             if state is not None and not _restore(trainer, state, path):
                 warn("the environment does not repeat itself: the open episode is left, and the run is not what it would have been without a stop")

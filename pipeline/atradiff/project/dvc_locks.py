@@ -16,6 +16,12 @@ CLOCK_SECONDS = 1.0
 """By which the system's word on when a process began may be off."""
 
 
+def make_ready(root: Path) -> None:
+    """Clear away all that would keep `dvc repro` from going on."""
+    clear_killed(root)
+    remove_cut_off_record(root)
+
+
 def remove_cut_off_record(root: Path) -> None:
     """Remove a dvc.lock that DVC was killed in the midst of writing. It then restores from its cache what it has made before."""
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA  # takes a second, which whoever starts DVC has

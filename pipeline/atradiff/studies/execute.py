@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from atradiff.project.dvc_locks import clear_killed, remove_cut_off_record
+from atradiff.project.dvc_locks import make_ready
 from atradiff.studies.cells import Cell
 from atradiff.studies.processes import Runner
 from atradiff.studies.runs import CellRun, find_run
@@ -72,8 +72,7 @@ def _prepare(pending: Sequence[CellRun], runner: Runner, listener: Listener) -> 
     for number, (path, workspace) in enumerate(workspaces.items(), start=1):
         listener.preparing(workspace, number, len(workspaces))
         workspace.write()
-        clear_killed(path)
-        remove_cut_off_record(path)
+        make_ready(path)
         if runner(REPRODUCE, path, workspace.log) != 0:
             unready.add(path)
     return unready
