@@ -65,6 +65,11 @@ test-many: .venv/.developing
 	OMP_NUM_THREADS=1 .venv/bin/python tests/faults/many_flows.py 16 --server
 	OMP_NUM_THREADS=1 .venv/bin/python tests/faults/many_flows.py 10
 
+# What the targets below install one after another, found and installed by pip in one go: continuous integration begins with it.
+.venv/.extras: .venv/.developing
+	$(PIP_INSTALL) -c constraints.txt -e '.[reference,metaworld,arrow,docs,ui-test,video,tensorboard]'
+	touch .venv/.reference .venv/.metaworld .venv/.arrow .venv/.documenting .venv/.ui-test $@
+
 test-metaworld: .venv/.metaworld
 	OMP_NUM_THREADS=1 .venv/bin/pytest -q tests/data/test_metaworld.py tests/flows/test_metaworld.py
 
@@ -73,7 +78,7 @@ test-metaworld: .venv/.metaworld
 	touch $@
 
 test-tasks: .venv/.arrow
-	OMP_NUM_THREADS=1 .venv/bin/pytest -q -m every_task tests/params/test_tasks.py
+	OMP_NUM_THREADS=1 .venv/bin/pytest -q --numprocesses 2 -m every_task tests/params/test_tasks.py
 	OMP_NUM_THREADS=1 .venv/bin/pytest -q tests/data/test_record.py
 
 .venv/.ui-test: .venv/.documenting .venv/.developing
