@@ -32,7 +32,7 @@ WRITES_SECONDS = 0.005
 PATIENCE_SECONDS = 600
 Command = Callable[[], int]
 KINDS = ("whole group", "parent alone")
-REFUSALS = ("RWLock-file", "it is being blocked by", "dvc.lock' is", "dvc.lock' validation failed")
+REFUSALS = ("RWLock-file", "it is being blocked by", "dvc.lock' is", "dvc.lock' validation failed", "join() argument must be", ": 'outs'")
 PLANTED_EVERY = 5
 
 
@@ -56,7 +56,7 @@ class Project:
         from projects import make_repo, tiny_params, write_params
 
         self.root, self._env = root, make_repo(root)
-        self._log = root.with_suffix(".log")
+        self._log, self._said = root.with_suffix(".log"), 0
         params = tiny_params()
         write_params(root, replace(params, denoiser=replace(params.denoiser, horizons=[8])))
 
@@ -70,6 +70,7 @@ class Project:
             os.chdir(self.root)
             return command()
 
+        self._said = self._log.stat().st_size if self._log.exists() else 0
         return fork(work, self._log)
 
     def plant_lock(self, cut_off: bool) -> None:
@@ -82,8 +83,8 @@ class Project:
         os.utime(path, (0, 0))
 
     def said(self) -> str:
-        """The last of all that its commands have printed."""
-        return self._log.read_text()[-2000:]
+        """The end of what its last command has printed."""
+        return self._log.read_bytes()[self._said :].decode(errors="replace")[-2000:]
 
     def written(self) -> dict[str, int]:
         """Every file that a repro writes, with the time of its last change."""
@@ -178,9 +179,10 @@ def _import_all() -> None:
 
 
 def kill_repros(folder: Path, repros: tuple[Command, Command], kills: int, seed: int) -> Tally:
-    """Kill `dvc repro` of one project after the other, until each comes to its end and there have been so many kills; then compare its outputs.
+    """Kill `dvc repro` of one project after the other, until there have been so many kills; then let the last one come to its end, and compare outputs.
 
-    `repros` are DVC's own and ours. Whole groups are killed and the parent alone in turn; every other kill waits until a file is being written.
+    `repros` are DVC's own and ours; a project that neither brings to its end is lost. Whole groups are killed and the parent alone in turn; every
+    other kill waits until a file is being written.
     """
     drawn, tally = random.Random(seed), Tally()
     whole = Project(folder / "whole")
@@ -196,7 +198,10 @@ def kill_repros(folder: Path, repros: tuple[Command, Command], kills: int, seed:
         command = dvcs
         while status != 0:
             before = tally.kills.total()
-            status = _kill(project, command, drawn, seconds, tally, groups)
+            if before < kills:
+                status = _kill(project, command, drawn, seconds, tally, groups)
+            else:
+                status = _finish(project, command, groups)
             if status is None and before % PLANTED_EVERY == 0:
                 project.plant_lock(cut_off=bool(before // PLANTED_EVERY % 2))
                 tally.planted += 1
@@ -240,6 +245,16 @@ def _kill(project: Project, command: Command, drawn: random.Random, seconds: flo
     tally.kills[kind] += 1
     tally.in_writing += writing
     return None
+
+
+def _finish(project: Project, command: Command, groups: list[int]) -> int:
+    """Carry a repro out in peace; returns how it ended."""
+    process = project.start(command)
+    groups.append(process)
+    if (status := _wait(process, PATIENCE_SECONDS)) is not None:
+        return status
+    os.killpg(process, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def _ended(process: int) -> bool:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.exceptions import ReproductionError
+from dvc.repo import Repo
 
-from atradiff.project.dvc_locks import clear_killed, remove_cut_off_record
+from atradiff.project.dvc_locks import clear_killed, make_ready, remove_cut_off_record, remove_cut_off_runs
 from atradiff.project.layout import Layout
 from atradiff.project.stage_lock import alone
 
@@ -28,6 +30,12 @@ stages:
       md5: b026324c6904b2a9cb4b88d6d61c81d1.dir
       size: 2
 """
+STAGE = """stages:
+  double:
+    cmd: cat data data > twice
+    deps: [data]
+    metrics: [{twice: {cache: false}}]
+"""
 OTHER = """
 import sys, time
 from pathlib import Path
@@ -37,6 +45,8 @@ with alone(Layout(Path(sys.argv[1]), "maze"), "convert"):
     print("holds it", flush=True)
     time.sleep(60)
 """
+
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of a library that DVC uses
 
 
 @pytest.fixture
@@ -89,6 +99,55 @@ def test_a_whole_record_stays(tmp_path: Path) -> None:
     (tmp_path / "dvc.lock").write_text(RECORD)
     remove_cut_off_record(tmp_path)
     assert (tmp_path / "dvc.lock").read_text() == RECORD
+
+
+@pytest.fixture
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repo:
+    """A project whose one stage is in the run cache, but in no dvc.lock."""
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    monkeypatch.chdir(tmp_path)
+    for name, text in {".dvc/config": "[core]\n    analytics = false\n    no_scm = true\n", "dvc.yaml": STAGE, "data": "1"}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    repo = Repo(str(tmp_path))
+    repo.reproduce()
+    (tmp_path / "dvc.lock").unlink()
+    return repo
+
+
+def entry_of(repo: Repo) -> Path:
+    (entry,) = (Path(repo.root_dir) / ".dvc" / "cache" / "runs").glob("*/*/*")
+    return entry
+
+
+@pytest.mark.parametrize("left", ["a temporary file", "a cut-off entry", "an empty folder"])
+def test_what_is_left_of_an_entry_in_the_run_cache_does_not_stop_dvc(repo: Repo, left: str) -> None:
+    entry = entry_of(repo)
+    whole = entry.read_text()
+    entry.unlink()
+    if left != "an empty folder":
+        half = entry if left == "a cut-off entry" else entry.with_name(".AbC.tmp")
+        half.write_text(whole[: whole.index("outs:")])
+    os.utime(entry.parent, (time.time() - 10,) * 2)
+    with pytest.raises(ReproductionError):
+        repo.reproduce()
+    make_ready(Path(repo.root_dir))
+    repo.reproduce()
+    assert entry_of(repo).read_text() == whole
+
+
+def test_a_whole_entry_stays(repo: Repo) -> None:
+    entry = entry_of(repo)
+    remove_cut_off_runs(Path(repo.root_dir))
+    assert entry_of(repo) == entry
+
+
+def test_an_entry_that_is_being_written_is_waited_for(repo: Repo) -> None:
+    entry = entry_of(repo)
+    writing = entry.rename(entry.with_name(".AbC.tmp"))
+    threading.Timer(0.3, writing.rename, [entry]).start()
+    remove_cut_off_runs(Path(repo.root_dir))
+    assert entry_of(repo) == entry
 
 
 def test_a_stage_waits_for_one_that_outlived_its_parent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

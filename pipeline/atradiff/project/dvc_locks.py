@@ -1,10 +1,12 @@
-"""What killed DVC commands leave in `.dvc/tmp/rwlock` and in `dvc.lock`, and would stop the next one."""
+"""What killed DVC commands leave in `.dvc/tmp/rwlock`, in `dvc.lock` and in the run cache, and would stop the next one."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,52 @@ from atradiff.untrusted import FOREIGN_ERRORS
 
 CLOCK_SECONDS = 1.0
 """By which the system's word on when a process began may be off."""
+WRITING_SECONDS = 5.0
+"""In which DVC has written an entry of its run cache, some kilobytes, once it has made the entry's folder."""
+LOOKS_SECONDS = 0.1
 
 
 def make_ready(root: Path) -> None:
     """Clear away all that would keep `dvc repro` from going on."""
     clear_killed(root)
     remove_cut_off_record(root)
+    remove_cut_off_runs(root)
+
+
+def remove_cut_off_runs(root: Path) -> None:
+    """Remove from DVC's run cache what it was killed in the midst of writing: entries of which a part is missing, and empty folders.
+
+    An entry is named after the hash of what it says. DVC writes it under a temporary name, but whatever is newest in a folder is the entry to it, and
+    where that is half of one, or nothing, every repro fails. Studies share a cache, so whoever writes there may be alive, and is given time.
+    """
+    from dvc.config import Config
+
+    cache = Path(Config(str(root / ".dvc"))["cache"].get("dir", root / ".dvc" / "cache"))
+    for folder in (cache / "runs").glob("*/*"):
+        with suppress(FileNotFoundError):  # somebody else has just removed it
+            while _may_be_written(folder) and time.time() - folder.stat().st_mtime < WRITING_SECONDS:
+                time.sleep(LOOKS_SECONDS)
+            for path in folder.iterdir():
+                if not _says_its_name(path):
+                    path.unlink()
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def _may_be_written(folder: Path) -> bool:
+    files = list(folder.iterdir())
+    return not files or any(path.suffix == ".tmp" for path in files)
+
+
+def _says_its_name(path: Path) -> bool:
+    """Whether DVC's hash of the entry's content is its name."""
+    from dvc.utils import dict_sha256
+    from ruamel.yaml import YAML, YAMLError
+
+    try:
+        return dict_sha256(YAML(typ="safe").load(path), exclude=["size", "nfiles"]) == path.name
+    except (TypeError, ValueError, YAMLError):
+        return False
 
 
 def remove_cut_off_record(root: Path) -> None:
