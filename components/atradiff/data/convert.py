@@ -6,6 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -167,19 +168,29 @@ class _StoredField:
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         field = h5d.open(self._group, self._path.encode())
-        kind = field.dtype if dtype is None else np.dtype(dtype)  # asking a field for its type takes as long as opening it
-        self._require_own(field)
-        values = np.empty(field.shape, kind)
+        shape, stored = field.shape, _dtype(field.get_type())
+        self._require_own(field, stored.itemsize * math.prod(shape))
+        kind = stored if dtype is None else np.dtype(dtype)
+        values = np.empty(shape, kind)
         field.read(h5s.ALL, h5s.ALL, values, h5t.NATIVE_FLOAT if kind == np.float32 else None)
         return values
 
-    def _require_own(self, field: Any) -> None:
-        """All of a field is in the dataset's own file: no link led to another, and it claims no more than is there."""
-        size, stored = field.get_type().get_size() * math.prod(field.shape), field.get_storage_size()
-        if size > MAXIMUM_COMPRESSION * stored:
-            raise Damaged(f"{self._path} claims {size:,} bytes, and its file has {stored:,} for them")
+    def _require_own(self, field: Any, claimed: int) -> None:
+        """All of a field is in the dataset's own file: no link led to another, and it claims no more bytes than are there."""
+        if claimed > MAXIMUM_COMPRESSION * (stored := field.get_storage_size()):
+            raise Damaged(f"{self._path} claims {claimed:,} bytes, and its file has {stored:,} for them")
         if h5f.get_name(field) != h5f.get_name(self._group) or field.get_create_plist().get_external_count():
             raise Damaged(f"{self._path} is kept in another file")
+
+
+def _dtype(stored: Any) -> np.dtype[Any]:
+    """NumPy's word for a type of HDF5. To find it takes longer than to read a field, and there are few of them."""
+    return _dtype_of_bytes(stored.encode())
+
+
+@lru_cache(64)
+def _dtype_of_bytes(encoded: bytes) -> np.dtype[Any]:
+    return h5t.decode(encoded).dtype
 
 
 def _stored_episodes(dataset: MinariDataset, episodes: IntArray | None) -> Iterator[EpisodeData | _StoredEpisode]:

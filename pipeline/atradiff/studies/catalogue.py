@@ -51,12 +51,13 @@ def _metaworld(params: Params) -> list[Variant]:
 
 
 def _plug_in(params: Params) -> list[Variant]:
-    """Each algorithm with and without imagination; without it only RLPD has offline data."""
+    """Each algorithm with and without imagination. Only RLPD has offline data, in half of what is not imagined, or of everything."""
     variants: list[Variant] = []
     for name, algorithm in ALGORITHMS.items():
         settings = {**algorithm.settings, "agent.utd_ratio": min(algorithm.settings["agent.utd_ratio"], STUDIED_UTD_RATIO)}
         plain: Arm = "rlpd" if name == "rlpd" else "agent"
-        variants += [_imagining(f"{name} with ATraDiff", settings, name), Variant(name, plain, name, settings)]
+        data = {"replay.offline_ratio": (1 - params.replay.synthetic_batch_ratio) / 2} if plain == "rlpd" else {}
+        variants += [_imagining(f"{name} with ATraDiff", {**settings, **data}, name), Variant(name, plain, name, settings)]
     return variants
 
 
