@@ -55,24 +55,26 @@ def run(online_project: Layout, prefect_home: Path) -> RunFolder:
 def test_the_flow_is_to_be_seen_in_prefect(run: RunFolder, prefect_home: Path) -> None:
     with sqlite3.connect(prefect_home / "prefect.db") as database:
         tasks = {name for (name,) in database.execute("select name from task_run where state_name = 'Completed'")}
+        ((evaluations,),) = database.execute("select data from artifact where key = 'tiny-atradiff-seed3-evaluations'")
         flows = database.execute("select name, state_name, tags from flow_run where name like '%-seed3'").fetchall()
-        artifacts = set(database.execute("select key, type from artifact where key like '%-seed3-%'"))
+        artifacts = sorted(database.execute("select key, type from artifact where key like '%-seed3-%'"))
     assert [(name, state, sorted(json.loads(tags))) for name, state, tags in flows] == [
         ("tiny-atradiff-seed3", "Completed", ["atradiff", "seed-3", "tiny"])
     ]
     assert {"warm-start to 0", "collect-and-update to 20", "adapt to 40", "evaluate to 60", "checkpoint to 60"} <= tasks
+    assert [row["env_steps"] for row in json.loads(json.loads(evaluations))] == [0, 20, 40, 60]
     name = "tiny-atradiff-seed3"
-    assert artifacts == {
-        (f"{name}-progress", "progress"),
-        (f"{name}-evaluations", "table"),
-        (f"{name}-symptoms", "table"),
-        (f"{name}-learning-curve", "markdown"),
-        (f"{name}-imagined", "markdown"),
+    assert artifacts == [  # once each, for all of the evaluations
         (f"{name}-distances", "markdown"),
-        (f"{name}-sources", "markdown"),
+        (f"{name}-evaluations", "table"),
+        (f"{name}-imagined", "markdown"),
+        (f"{name}-learning-curve", "markdown"),
         (f"{name}-lengths", "markdown"),
+        (f"{name}-progress", "progress"),
+        (f"{name}-sources", "markdown"),
+        (f"{name}-symptoms", "table"),
         (f"{name}-times", "markdown"),
-    }
+    ]
 
 
 def test_the_run_is_listed_shown_and_compared(

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 from prefect import flow, get_client, tags, task
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import MarkdownArtifact, TableArtifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import State, StateType
@@ -21,6 +21,8 @@ from prefect.states import Cancelled, Crashed
 from rich.console import Console
 
 from atradiff.errors import Stopped
+from atradiff.flows.artifacts import Artifacts
+from atradiff.flows.pace import Pace
 from atradiff.flows.pages import Pages
 from atradiff.flows.run import Run
 from atradiff.flows.run_lock import is_held
@@ -32,6 +34,9 @@ from atradiff.reporting.progress import RunProgress
 from atradiff.reporting.report import inline_image
 from atradiff.reporting.summary import evaluation_rows, in_words, steps_of
 from atradiff.reporting.tracking import Tracker
+
+PICTURES_SHARE = 0.1
+"""Of the run's time, at most; the last evaluation's are drawn whatever they take."""
 
 
 def run_flow(run: Run[Any], progress: RunProgress, server: ApiServer, trackers: Sequence[Tracker] = ()) -> None:
@@ -45,7 +50,7 @@ def run_flow(run: Run[Any], progress: RunProgress, server: ApiServer, trackers: 
 
     stops: list[Stopped] = []
     signals = StopSignals(progress.stopping)
-    phases_left = list(run.phases)
+    phases_left, artifacts, pace = list(run.phases), Artifacts(), Pace(PICTURES_SHARE)
 
     @task(cache_policy=NO_CACHE, persist_result=False)
     def do(phase: Phase) -> State | None:
@@ -62,7 +67,10 @@ def run_flow(run: Run[Any], progress: RunProgress, server: ApiServer, trackers: 
             symptoms = run.symptoms()
             for symptom in symptoms:
                 progress.warn(symptom.name, str(symptom))
-            _show(run, symptoms, pages)
+            _show_tables(run, symptoms, pages, artifacts)
+            if pace.due or run.steps_done == run.steps:
+                with pace.kept():
+                    _show_pictures(run, pages, artifacts)
         return None
 
     @flow(name=f"atradiff-{run.COMMAND.split()[0]}", flow_run_name=run.folder.name, persist_result=False, validate_parameters=False)
@@ -117,18 +125,22 @@ def why_killed(folder: Path, ours: Path) -> str | None:
     return None
 
 
-def _show(run: Run[Any], symptoms: list[Symptom], pages: Pages) -> None:
-    """The evaluations and the failure signatures as tables, and the pictures so far."""
+def _show_tables(run: Run[Any], symptoms: list[Symptom], pages: Pages, artifacts: Artifacts) -> None:
+    """The evaluations and the failure signatures."""
     seen = [symptom._asdict() for symptom in symptoms]
     tables = {
         "evaluations": (evaluation_rows(run.folder.metrics()), f"Evaluations of {run.folder.name}"),
         "symptoms": (seen, "Failure signatures: what is seen, and what to do about it"),
     }
     for name, (table, description) in tables.items():
-        pages.show(name, partial(create_table_artifact, table, key=_key(run, name), description=description))
+        pages.show(name, partial(artifacts.show, TableArtifact(table=table, key=_key(run, name), description=description)))
+
+
+def _show_pictures(run: Run[Any], pages: Pages, artifacts: Artifacts) -> None:
+    """The pictures so far."""
     for picture in run.draw():
         shown = f"![{picture.stem}]({inline_image(picture)})"
-        pages.show(picture.stem, partial(create_markdown_artifact, shown, key=_key(run, picture.stem), description=run.folder.name))
+        pages.show(picture.stem, partial(artifacts.show, MarkdownArtifact(markdown=shown, key=_key(run, picture.stem), description=run.folder.name)))
 
 
 def _key(run: Run[Any], name: str) -> str:
