@@ -130,6 +130,7 @@ def _maze_preset(name: str, task: MazeTask) -> Params:
 
 
 def _metaworld_preset(task: MetaWorldTask) -> Params:
+    """Few evaluations: they keep to the conditional mean, and objects where they lie. Half of what is not imagined is offline."""
     params = Params()
     return replace(
         params,
@@ -144,6 +145,8 @@ def _metaworld_preset(task: MetaWorldTask) -> Params:
             ),
         ),
         denoiser=replace(params.denoiser, horizons=[32], preconditioner=replace(params.denoiser.preconditioner, windows=50_000)),
+        synthesis=replace(params.synthesis, sampler=replace(params.synthesis.sampler, evaluations=2)),
+        replay=replace(params.replay, offline_ratio=(1 - params.replay.synthetic_batch_ratio) / 2),
         online=replace(params.online, warm_start_trajectories=256, warm_start_offline_share=0.0),
     )
 
