@@ -33,7 +33,7 @@ def inside(online_project: Layout, monkeypatch: pytest.MonkeyPatch) -> Path:
 def learned(inside: Path, online_project: Layout) -> RunFolder:
     """An IQL agent from a third imagined data, in runs/offline/tiny-iql-seed5."""
     path = inside / "runs" / "offline" / "tiny-iql-seed5"
-    return RunFolder.open(path) if path.exists() else carry_out(begin(online_project, path, 5))
+    return RunFolder.open(path) if path.exists() else finished(begin(online_project, path, 5))
 
 
 def begin(layout: Layout, path: Path, seed: int = 0, agent: str = "iql", settings: list[str] = SHORT) -> OfflineRun:
@@ -41,12 +41,17 @@ def begin(layout: Layout, path: Path, seed: int = 0, agent: str = "iql", setting
 
 
 def carry_out(run: OfflineRun, phases: int | None = None) -> RunFolder:
-    """Some phases, or all and the report, whereupon the run is let go."""
+    """Some phases, or all but the report, which takes longer than such a run, whereupon the run is let go."""
     for phase in run.phases[:phases]:
         run.do(phase, lambda steps: None)
-    if phases is None:
-        run.finish()
     run.lock.release()
+    return run.folder
+
+
+def finished(run: OfflineRun) -> RunFolder:
+    """All, and the report."""
+    carry_out(run)
+    run.finish()
     return run.folder
 
 
@@ -101,7 +106,7 @@ def test_a_run_goes_on_from_wherever_it_was_stopped_or_killed(online_project: La
 
 
 def test_a_finished_run_goes_on_with_a_larger_budget_only(online_project: Layout, tmp_path: Path) -> None:
-    folder = carry_out(begin(online_project, tmp_path / "run"))
+    folder = finished(begin(online_project, tmp_path / "run"))
     with pytest.raises(UserError, match="has done its 8 gradient steps: give --gradient-steps a larger number to go on"):
         resumed(folder, online_project)
     longer = carry_out(resumed(folder, online_project, 16))

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from atradiff.flows.run_folder import RunFolder
 from atradiff.project.layout import Layout
@@ -209,10 +210,8 @@ def test_a_picture_of_an_unknown_kind_is_refused(inside: Path, monkeypatch: pyte
     assert "must end in .png or .svg" in capsys.readouterr().err
 
 
-def test_a_server_that_does_not_answer_is_named(inside: Path, prefect_home: Path) -> None:
-    environment = {**os.environ, "PREFECT_HOME": str(prefect_home), "PREFECT_API_URL": "http://127.0.0.1:9/api"}
-    command = [str(Path(sys.executable).parent / "atradiff"), "online", "run", "--arm", "agent", "--run-dir", "unreached"]
-    done = subprocess.run(command, cwd=inside, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "no Prefect server answers at PREFECT_API_URL http://127.0.0.1:9/api" in done.stderr
+def test_a_server_that_does_not_answer_is_named(inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        assert call(monkeypatch, "online", "run", "--arm", "agent", "--run-dir", "unreached") == 1
+    assert "no Prefect server answers at PREFECT_API_URL http://127.0.0.1:9/api" in capsys.readouterr().err
     assert not (inside / "unreached").exists()

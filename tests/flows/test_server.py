@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
-from prefect.settings import PREFECT_RUNNER_SERVER_ENABLE, PREFECT_RUNNER_SERVER_HOST, PREFECT_SERVER_API_HOST, temporary_settings
+from prefect.settings import (
+    PREFECT_RUNNER_SERVER_ENABLE,
+    PREFECT_RUNNER_SERVER_HOST,
+    PREFECT_SERVER_API_HOST,
+    PREFECT_SERVER_API_PORT,
+    temporary_settings,
+)
 
 from atradiff.flows.serve import serving_seen_by_others
-from atradiff.flows.server import seen_by_others
+from atradiff.flows.server import seen_by_others, serve_ui, ui_address
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.3.2.1", "localhost", "::1"])
@@ -32,3 +40,16 @@ def test_serving_listens_to_nobody_unless_told_otherwise() -> None:
         assert serving_seen_by_others() is None
         with temporary_settings({PREFECT_RUNNER_SERVER_ENABLE: True}):
             assert "listens on 0.0.0.0" in str(serving_seen_by_others())
+
+
+@pytest.mark.parametrize("told", [None, "http://localhost:4200/api"])
+def test_the_pages_ask_the_server_itself_unless_told_where_else_it_is_reached(told: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As out of a container, whose server listens on 0.0.0.0, which is no address that a browser can ask."""
+    began: list[str] = []
+    monkeypatch.setattr(os, "execve", lambda program, command, environment: began.append(environment["PREFECT_SERVER_UI_API_URL"]))
+    monkeypatch.delenv("PREFECT_SERVER_UI_API_URL", raising=False)
+    if told is not None:
+        monkeypatch.setenv("PREFECT_SERVER_UI_API_URL", told)
+    with temporary_settings({PREFECT_SERVER_API_PORT: 9}):
+        serve_ui()
+        assert began == [told or f"{ui_address()}/api"]

@@ -7,11 +7,13 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
@@ -139,9 +141,15 @@ def _free_port(before: list[str]) -> int:
 def answers(url: str, timeout_seconds: float = 1.0) -> bool:
     """Whether a Prefect API is healthy at `url`."""
     try:
-        return httpx.get(f"{url}/health", timeout=timeout_seconds).status_code == 200
+        return httpx.get(f"{url}/health", timeout=timeout_seconds, verify=_certificates()).status_code == 200
     except httpx.TransportError:
         return False
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Read once: it takes forty times as long as asking, and whoever waits for a server that starts asks often."""
+    return httpx.create_ssl_context()
 
 
 def ui_address() -> str:
@@ -197,9 +205,9 @@ class ApiServer:
 
 
 def serve_ui() -> NoReturn:
-    """Become the server of the API and the pages at `ui_address`."""
+    """Become the server of the API and the pages at `ui_address`. Where the browser reaches the API elsewhere, PREFECT_SERVER_UI_API_URL says so."""
     if answers(f"{ui_address()}/api"):
         raise UserError(f"a Prefect server already runs at {ui_address()}: open that, or stop it first")
     host, port = PREFECT_SERVER_API_HOST.value(), str(PREFECT_SERVER_API_PORT.value())
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", port, "--log-level", "WARNING"]
-    os.execve(sys.executable, command, {**os.environ, "PREFECT_SERVER_UI_API_URL": f"{ui_address()}/api"})
+    os.execve(sys.executable, command, {"PREFECT_SERVER_UI_API_URL": f"{ui_address()}/api", **os.environ})
