@@ -62,6 +62,21 @@ def test_the_end_does_not_wait_for_a_server_that_stays_away() -> None:
     assert len(told) == 1
 
 
+def test_the_end_waits_for_a_slow_server_that_takes_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where all together takes longer than an end waits for nothing."""
+    monkeypatch.setattr(pages, "CLOSING_SECONDS", 0.5)
+    server = Server()
+
+    def slowly(text: str) -> None:
+        time.sleep(0.3)
+        server.take(text)
+
+    with Pages(pytest.fail, pytest.fail) as shown:
+        for picture in range(5):
+            shown.show(f"picture {picture}", lambda text=f"{picture}": slowly(text))
+    assert server.got == ["0", "1", "2", "3", "4"]
+
+
 def test_a_mistake_of_ours_is_no_absence() -> None:
     def wrong() -> None:
         raise TypeError("no such argument")

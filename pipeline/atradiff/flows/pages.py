@@ -35,11 +35,14 @@ class Pages:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """What still waits is given a last try and some seconds."""
+        """What still waits is given a last try, and goes on being sent as long as some of it arrives every few seconds."""
         self._closing.set()
         with self._changed:
             self._changed.notify()
-        self._thread.join(CLOSING_SECONDS)
+        waited = -1
+        while self._thread.is_alive() and waited != len(self._waiting):
+            waited = len(self._waiting)
+            self._thread.join(CLOSING_SECONDS)
 
     def show(self, name: str, send: Callable[[], object]) -> None:
         """Have `send` called soon, in the context of now. An error of an earlier call that was not the server's absence is raised here."""
