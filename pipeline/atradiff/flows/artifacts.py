@@ -11,7 +11,7 @@ from prefect.client.schemas.actions import ArtifactUpdate
 
 class Artifacts:
     """Each is made once and then changed in place, as it holds all that the ones before it held: Prefect keeps every artifact that is ever made, so its
-    database, and the server's memory with it, would grow by all of the run's pictures at each evaluation."""
+    database would grow by all of the run's pictures at each evaluation."""
 
     def __init__(self) -> None:
         self._made = dict[str | None, UUID]()
