@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import toys
 from atradiff.data.environment import TaskEnvironment
@@ -20,7 +20,7 @@ from atradiff.synthesis.length_estimator import EstimatorNetworkConfig, LengthEs
 from projects import online_params, tiny_params, train_models, write_params
 
 torch.set_num_threads(1)
-settings.register_profile("tests", deadline=None, derandomize=True, database=None)
+settings.register_profile("tests", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 settings.load_profile("tests")
 toys.register()
 
