@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from readers import READERS, Reader, make_reader
@@ -28,7 +28,7 @@ def test_changed_files_are_read_or_refused(name: str, tmp_path: Path, monkeypatc
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     reader = make_reader(name, tmp_path)
 
-    @settings(max_examples=EXAMPLES.get(name, 30), suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=EXAMPLES.get(name, 30))
     @given(st.sampled_from(reader.seeds()), st.data())
     def changed(seed: bytes, data: st.DataObject) -> None:
         content = bytearray(seed)
