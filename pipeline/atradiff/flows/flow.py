@@ -37,6 +37,8 @@ from atradiff.reporting.tracking import Tracker
 
 PICTURES_SHARE = 0.1
 """Of the run's time, at most; the last evaluation's are drawn whatever they take."""
+SHOWN_EVALUATIONS = 100
+"""The latest; Prefect keeps each table as it was at any time, so that all of a long run's would grow with the square of them."""
 
 
 def run_flow(run: Run[Any], progress: RunProgress, server: ApiServer, trackers: Sequence[Tracker] = ()) -> None:
@@ -129,7 +131,7 @@ def _show_tables(run: Run[Any], symptoms: list[Symptom], pages: Pages, artifacts
     """The evaluations and the failure signatures."""
     seen = [symptom._asdict() for symptom in symptoms]
     tables = {
-        "evaluations": (evaluation_rows(run.folder.metrics()), f"Evaluations of {run.folder.name}"),
+        "evaluations": (evaluation_rows(run.folder.metrics()[-SHOWN_EVALUATIONS:]), f"Evaluations of {run.folder.name}"),
         "symptoms": (seen, "Failure signatures: what is seen, and what to do about it"),
     }
     for name, (table, description) in tables.items():
