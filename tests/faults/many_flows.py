@@ -58,9 +58,9 @@ def _make_project(folder: Path) -> int:
 
 def _serve(folder: Path, stack: ExitStack) -> None:
     """`atradiff ui`, to which PREFECT_API_URL leads from then on."""
-    from atradiff.flows.server import _free_port, answers
+    from atradiff.flows.server import answers, free_port
 
-    os.environ["PREFECT_SERVER_API_PORT"] = port = str(_free_port([]))
+    os.environ["PREFECT_SERVER_API_PORT"] = port = str(free_port())
     log = stack.enter_context((folder / "server.log").open("wb"))
     server = stack.enter_context(subprocess.Popen([sys.executable, "-m", "atradiff.cli", "ui"], cwd=folder, stdout=log, stderr=log))
     stack.callback(server.terminate)

@@ -154,8 +154,8 @@ def test_a_new_horizon_trains_only_itself(repo: Repo, params: Params, edit: Call
 
 def test_a_task_and_back_is_restored_without_training(repo: Repo, params: Params, edit: Callable[[Params], Layout]) -> None:
     other = edit(replace(params, task=replace(params.task, name="other")))
-    assert repo.reproduce("collect") == ["collect"]
-    assert other.dataset.is_file()
+    assert repo.reproduce("convert") == ["collect", "convert"]
+    assert other.store.is_dir()
     layout = repo.write(params)
     shutil.rmtree(layout.data)
     assert repo.reproduce() == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import httpx
 import pytest
 
 from atradiff.flows.run_folder import RunFolder
+from atradiff.flows.server import free_port
 from atradiff.project.layout import Layout
 from atradiff.reporting.report import CAPTIONS
 from ui.visit import Visit
@@ -29,9 +29,7 @@ ATRADIFF = Path(sys.executable).parent / "atradiff"
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
     """`atradiff ui` with a database of its own: its address, and the environment in which runs report there."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
     environment |= {"PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")), "PREFECT_SERVER_API_PORT": str(port)}
     address = f"http://127.0.0.1:{port}"

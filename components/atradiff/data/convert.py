@@ -168,7 +168,7 @@ class _StoredField:
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         field = h5d.open(self._group, self._path.encode())
-        shape, stored = field.shape, _dtype(field.get_type())
+        shape, stored = field.shape, _dtype(field.get_type().encode())
         self._require_own(field, stored.itemsize * math.prod(shape))
         kind = stored if dtype is None else np.dtype(dtype)
         values = np.empty(shape, kind)
@@ -183,13 +183,9 @@ class _StoredField:
             raise Damaged(f"{self._path} is kept in another file")
 
 
-def _dtype(stored: Any) -> np.dtype[Any]:
-    """NumPy's word for a type of HDF5. To find it takes longer than to read a field, and there are few of them."""
-    return _dtype_of_bytes(stored.encode())
-
-
 @lru_cache(64)
-def _dtype_of_bytes(encoded: bytes) -> np.dtype[Any]:
+def _dtype(encoded: bytes) -> np.dtype[Any]:
+    """NumPy's word for an encoded type of HDF5. To find it takes longer than to read a field, and there are few of them."""
     return h5t.decode(encoded).dtype
 
 

@@ -27,6 +27,11 @@ class ReplayConfig:
     online_capacity: Annotated[int, Gt(0), Doc("Real transitions kept.")] = 200_000
     synthetic_capacity: Annotated[int, Gt(0), Doc("Imagined transitions kept.")] = 200_000
 
+    @property
+    def half_of_the_real(self) -> float:
+        """Half of what a batch has beside imagined transitions: the `offline_ratio` at which offline and online data share it evenly."""
+        return (1 - self.synthetic_batch_ratio) / 2
+
 
 class SynthesisTrigger:
     """Decides after every real step how many trajectories to imagine.

@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from ipaddress import ip_address
@@ -67,7 +67,7 @@ class SharedServer:
             if self._process is not None:
                 self._process.wait()  # it has let its lock go
             self._starts += 1
-            port = _free_port(self._about.read_text().split())
+            port = free_port(self._about.read_text().split())
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"{port}".encode(), 0)
             environment = {**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
@@ -128,7 +128,7 @@ class SharedServer:
             os.close(descriptor)
 
 
-def _free_port(before: list[str]) -> int:
+def free_port(before: Sequence[str] = ()) -> int:
     """The port that it had before, which those who miss it go on asking, or one that is free."""
     for port in (*(int(text) for text in before[:1]), 0):
         with socket.socket() as probe, suppress(OSError):

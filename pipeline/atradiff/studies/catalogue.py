@@ -56,7 +56,7 @@ def _plug_in(params: Params) -> list[Variant]:
     for name, algorithm in ALGORITHMS.items():
         settings = {**algorithm.settings, "agent.utd_ratio": min(algorithm.settings["agent.utd_ratio"], STUDIED_UTD_RATIO)}
         plain: Arm = "rlpd" if name == "rlpd" else "agent"
-        data = {"replay.offline_ratio": (1 - params.replay.synthetic_batch_ratio) / 2} if plain == "rlpd" else {}
+        data = {"replay.offline_ratio": params.replay.half_of_the_real} if plain == "rlpd" else {}
         variants += [_imagining(f"{name} with ATraDiff", {**settings, **data}, name), Variant(name, plain, name, settings)]
     return variants
 
