@@ -17,10 +17,11 @@ LEARNED = CollectConfig(transitions=300, quality="medium", training_steps=TRAINI
 
 def returns(config: CollectConfig, episodes: int, seed: int = 5) -> tuple[list[float], SelfTaught]:
     environment = collecting_environment(toys.BALANCE)
-    heard: list[int] = []
-    controller = SelfTaught(environment, config, heard.append)
-    assert heard == sorted(heard)
-    assert (heard or [0])[-1] == (0 if config.quality == "medium-replay" else config.training_steps)
+    heard: list[tuple[int, str]] = []
+    controller = SelfTaught(environment, config, lambda *told: heard.append(told))
+    assert [steps for steps, _ in heard] == sorted(steps for steps, _ in heard)
+    assert [steps for steps, _ in heard[-1:]] == ([] if config.quality == "medium-replay" else [config.training_steps])
+    assert all(note.startswith("return -") for _, note in heard)
     generator = np.random.default_rng(seed)
     return [float(sum(play_episode(environment.env, controller, generator, 1_000).rewards)) for _ in range(episodes)], controller
 

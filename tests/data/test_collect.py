@@ -32,7 +32,7 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[OfflineData, st
     heard: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINARI_DATASETS_PATH", str(tmp_path_factory.mktemp("minari")))
-        make("toys/umaze-v0", UMAZE, CollectConfig(transitions=TRANSITIONS, seed=3), heard.append)
+        make("toys/umaze-v0", UMAZE, CollectConfig(transitions=TRANSITIONS, seed=3), lambda n, note: heard.append(n))
         dataset = open_dataset("toys/umaze-v0")
         return convert(dataset, lambda n: None), dataset_fingerprint(dataset), heard
 

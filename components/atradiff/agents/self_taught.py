@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
 from typing import Any
 
 import numpy as np
 import torch
+from minari.data_collector import EpisodeBuffer
 
 from atradiff.agents.actor_critic import AgentConfig
 from atradiff.agents.make import make_agent
-from atradiff.data.collect import CollectConfig, Controller, play_episode
+from atradiff.data.collect import LATEST, CollectConfig, Controller, Report, play_episode, returns_of
 from atradiff.data.environment import TaskEnvironment, split_observation
 from atradiff.replay.buffer import Buffer
 from atradiff.trajectory import Array, join_task
@@ -26,7 +27,7 @@ class SelfTaught(Controller):
     With `config.training_steps` it has learned for so many env steps before it collects; a `medium-replay` is what it sees as it learns.
     """
 
-    def __init__(self, environment: TaskEnvironment, config: CollectConfig, report: Callable[[int], None]) -> None:
+    def __init__(self, environment: TaskEnvironment, config: CollectConfig, report: Report) -> None:
         self._env = environment.env
         self._state_keys = environment.config.state_keys
         self._generator = torch.Generator().manual_seed(config.seed)
@@ -39,9 +40,10 @@ class SelfTaught(Controller):
         if config.quality == "medium-replay":
             return
         generator = np.random.default_rng((config.seed, 1))
+        latest: deque[EpisodeBuffer] = deque(maxlen=LATEST)
         while len(self._buffer) < self._steps:
-            play_episode(self._env, self, generator, self._steps - len(self._buffer))
-            report(len(self._buffer))
+            latest.append(play_episode(self._env, self, generator, self._steps - len(self._buffer)))
+            report(len(self._buffer), returns_of(latest))
 
     def act(self, observation: Any, generator: np.random.Generator) -> Array:
         """The exploring policy's action `[A]`; uniform ones at first."""

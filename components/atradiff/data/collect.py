@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal, cast
 
@@ -18,6 +18,10 @@ from atradiff.data.environment import EnvironmentConfig, TaskEnvironment
 from atradiff.data.record import COLLECTED, read_note, stack, write_dataset
 from atradiff.trajectory import Array
 
+Report = Callable[[int, str], None]
+"""Hears how many transitions there are, and the mean return of the latest episodes, in words."""
+LATEST = 10
+"""Episodes of that mean."""
 Quality = Literal["noisy", "random", "medium", "medium-replay", "expert"]
 QUALITY_DOC = "How well whoever collects does: noisy is a scripted controller with action_noise; see docs/data.md for the others."
 
@@ -56,8 +60,8 @@ class Controller:
         """Hears what came of the last action, in case it learns."""
 
 
-def collect(dataset_id: str, environment: TaskEnvironment, controller: Controller, config: CollectConfig, report: Callable[[int], None]) -> None:
-    """Collect `config.transitions` and write them as the Minari dataset `dataset_id`; `report` hears the count."""
+def collect(dataset_id: str, environment: TaskEnvironment, controller: Controller, config: CollectConfig, report: Report) -> None:
+    """Collect `config.transitions` and write them as the Minari dataset `dataset_id`."""
     generator = np.random.default_rng(config.seed)
     buffers: list[EpisodeBuffer] = []
     count = 0
@@ -65,7 +69,7 @@ def collect(dataset_id: str, environment: TaskEnvironment, controller: Controlle
         limit = min(config.transitions - count, config.maximum_steps or config.transitions)
         buffers.append(play_episode(environment.env, controller, generator, limit))
         count += len(buffers[-1])
-        report(count)
+        report(count, returns_of(buffers[-LATEST:]))
     write_dataset(dataset_id, buffers, environment, controller.algorithm, COLLECTED, recipe(environment.config, config))
 
 
@@ -84,6 +88,11 @@ def recipe(environment_config: EnvironmentConfig, config: CollectConfig) -> dict
 def read_recipe(dataset: MinariDataset) -> dict[str, Any] | None:
     """The recipe that a dataset was collected with here; None for a dataset that comes from elsewhere."""
     return read_note(dataset, COLLECTED)
+
+
+def returns_of(episodes: Iterable[EpisodeBuffer]) -> str:
+    """Their mean return, in words."""
+    return f"return {np.mean([sum(episode.rewards) for episode in episodes]):.4g}"
 
 
 def play_episode(env: gym.Env[Any, Any], controller: Controller, generator: np.random.Generator, limit: int) -> EpisodeBuffer:
