@@ -168,7 +168,7 @@ def _ratio(params: Params) -> list[Variant]:
 
 
 def _denoiser(params: Params) -> list[Variant]:
-    """The backbones, each in a size that a CPU trains, with the gradient steps that take the default's time; the table has their error and their milliseconds."""
+    """The backbones, each in a size that a CPU trains, with as many gradient steps as take the time of the default's."""
     default = params.denoiser.network
     sizes = {"mlp": (default.width, default.depth), "dit": (96, 2), "unet": (32, 3)}
     backbones: list[Variant] = []
