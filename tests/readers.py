@@ -6,11 +6,15 @@ What a reader may do with them is to read them, or to refuse them in a sentence 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
+import json
 import os
 import warnings
+import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,45 +37,86 @@ from atradiff.params.load import load_params
 METRICS = b"""{"env_steps": 0, "eval/success_rate": null, "time/seconds": 1.5}
 {"env_steps": 20, "eval/success_rate": 0.5, "time/seconds": 2e3}
 """
-PARAMS = b"""task:
-  name: maze
-  environment: {id: PointMaze_UMaze-v3, kwargs: {continuing_task: false}}
-denoiser:
-  horizons: [8, 16]
-agent: {width: 16, tau: 1e-3}
-"""
+PARAMS = [
+    b"task: {name: maze}\ndenoiser:\n  horizons: [8, 16]\n",
+    b"task:\n  environment: {id: PointMaze_UMaze-v3, kwargs: {continuing_task: false}}\n",
+    b"agent: {width: 16, tau: 1e-3}\n",
+]
 
 
-@dataclass(frozen=True)
-class Reader:
-    """Reads a project in a folder, of which `files` may be other bytes."""
+class Part(NamedTuple):
+    """What of a project may be other bytes: good ones, how others are put there, and the files that are then changed."""
 
+    goods: list[bytes]
+    put: Callable[[bytes], object]
     files: list[Path]
-    read: Callable[[], object]
+
+
+class Reader:
+    """Reads a project in a folder, one part of which may be other bytes."""
+
+    def __init__(self, parts: list[Part], read: Callable[[], object]) -> None:
+        self._parts = parts
+        self._read = read
+        self._whole = {path: path.read_bytes() for part in parts for path in part.files}
+        self._changed = parts[0]
 
     def __call__(self, content: bytes) -> bool:
-        """Put the content, less its first byte, which says into which file, into place and read; returns whether it was read."""
-        path = self.files[content[0] % len(self.files) if content else 0]
-        before = path.read_bytes()
-        path.write_bytes(content[1:])
+        """Put the content, less its first byte, which says into which part, into place and read; returns whether it was read."""
+        part = self._parts[content[0] % len(self._parts) if content else 0]
+        if part is not self._changed:  # and else its files are overwritten anyway
+            for path in self._changed.files:
+                path.write_bytes(self._whole[path])
+        self._changed = part
+        part.put(content[1:])
         try:
             with warnings.catch_warnings(), contextlib.redirect_stdout(None), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
-                self.read()
+                self._read()
         except UserError:
             return False
-        finally:
-            path.write_bytes(before)
         return True
 
     def seeds(self) -> list[bytes]:
-        """The good files themselves."""
-        return [bytes([number]) + path.read_bytes() for number, path in enumerate(self.files)]
+        """The good contents themselves."""
+        return [bytes([number]) + good for number, part in enumerate(self._parts) for good in part.goods]
 
 
 def make_reader(name: str, folder: Path) -> Reader:
     """The reader of that name, one of `READERS`, with a good project in `folder`."""
     return READERS[name](folder)
+
+
+def _file(path: Path) -> Part:
+    return Part([path.read_bytes()], path.write_bytes, [path])
+
+
+def _pickle(archive: Part) -> Part:
+    """The pickle inside of an archive of torch's, in which the checksums are right, as a stranger would make them."""
+    with zipfile.ZipFile(io.BytesIO(archive.goods[0])) as parts:
+        contents = {name: parts.read(name) for name in parts.namelist()}
+    pickled = next(name for name in contents if name.endswith("data.pkl"))
+
+    def put_pickle(content: bytes) -> None:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as parts:
+            for name, own in (contents | {pickled: content}).items():
+                parts.writestr(name, own)
+        archive.put(buffer.getvalue())
+
+    return Part([contents[pickled]], put_pickle, archive.files)
+
+
+def _signed(path: Path) -> Part:
+    """A file of a checkpoint, of which the manifest tells the right checksum whatever it is."""
+    manifest = path.parent / "manifest.json"
+    told = json.loads(manifest.read_bytes())
+
+    def put(content: bytes) -> None:
+        path.write_bytes(content)
+        manifest.write_text(json.dumps(told | {"sha256": told["sha256"] | {path.name: hashlib.sha256(content).hexdigest()}}))
+
+    return Part([path.read_bytes()], put, [path, manifest])
 
 
 def _checkpoint(folder: Path) -> Reader:
@@ -80,13 +125,14 @@ def _checkpoint(folder: Path) -> Reader:
         gaussian = ConditionalGaussian(4, normalizer.num_channels, 4, 8, 3)
         denoiser = Denoiser(normalizer, gaussian, 4, NetworkConfig(width=8, depth=1), NoiseConfig())
     save_denoiser(folder / "model.pt", denoiser, {"seed": 0})
-    return Reader([folder / "model.pt"], lambda: load_denoiser(folder / "model.pt"))
+    archive = _file(folder / "model.pt")
+    return Reader([archive, _pickle(archive)], lambda: load_denoiser(folder / "model.pt"))
 
 
 def _store(folder: Path) -> Reader:
     path = folder / "store.zarr"
     write_store(path, toys.make_offline(episodes=4), {})
-    return Reader(sorted(file for file in path.rglob("*") if file.is_file()), lambda: read_store(path))
+    return Reader([_file(file) for file in sorted(path.rglob("*")) if file.is_file()], lambda: read_store(path))
 
 
 def _dataset(folder: Path) -> Reader:
@@ -98,22 +144,23 @@ def _dataset(folder: Path) -> Reader:
         warnings.simplefilter("ignore")
         create_dataset_from_buffers("fuzz/data-v0", [episode, episode], observation_space=toys.BOX2, action_space=toys.BOX2)
     data = folder / "fuzz" / "data-v0" / "data"
-    return Reader([data / "main_data.hdf5", data / "metadata.json"], lambda: convert(open_dataset("fuzz/data-v0"), lambda number: None))
+    files = [_file(data / "main_data.hdf5"), _file(data / "metadata.json")]
+    return Reader(files, lambda: convert(open_dataset("fuzz/data-v0"), lambda number: None))
 
 
 def _params(folder: Path) -> Reader:
-    (folder / "params.yaml").write_bytes(PARAMS)
-    return Reader([folder / "params.yaml"], lambda: load_params(folder / "params.yaml"))
+    path = folder / "params.yaml"
+    return Reader([Part(PARAMS, path.write_bytes, [])], lambda: load_params(path))
 
 
 def _metrics(folder: Path) -> Reader:
     run = RunFolder(folder)
     run.metrics_file.write_bytes(METRICS)
-    return Reader([run.metrics_file], run.metrics)
+    return Reader([_file(run.metrics_file)], run.metrics)
 
 
 def _manifest(folder: Path) -> Reader:
-    """A run's checkpoint: its manifest, its state, and a segment of its replay; and what run.json says."""
+    """A run's checkpoint: its manifest, its state, the pickle in that, and a segment of its replay; and what run.json says."""
     run = RunFolder(folder)
     (folder / "run.json").write_text('{"format": 1, "task": "maze", "arm": "atradiff", "seed": 0}')
     replay = {"rows": torch.zeros(6, 4), "added": 6, "settled": 5, "cleared": 0}
@@ -124,7 +171,8 @@ def _manifest(folder: Path) -> Reader:
         run.about()
         Checkpoints(run).latest(lambda text: None)
 
-    return Reader([*sorted(checkpoint.iterdir()), folder / "run.json"], read)
+    state, segments = _signed(checkpoint / "state.pt"), [_signed(path) for path in sorted(checkpoint.glob("*.rows"))]
+    return Reader([_file(checkpoint / "manifest.json"), _file(folder / "run.json"), state, _pickle(state), *segments], read)
 
 
 READERS = {

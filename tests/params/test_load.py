@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from difflib import SequenceMatcher
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from atradiff.errors import UserError
-from atradiff.params.keys import all_keys
+from atradiff.params.keys import all_keys, nearest
 from atradiff.params.load import load_params
 from atradiff.params.presets import preset
 from atradiff.params.render import render_yaml, to_dict
@@ -136,3 +138,14 @@ def test_to_dict_holds_plain_values_only() -> None:
             assert value is None or type(value) in (bool, int, float, str)
 
     check(to_dict(preset("pointmaze-large")))
+
+
+def test_the_nearest_key_is_that_of_the_greatest_likeness() -> None:
+    """Which is looked for in a shorter way than this."""
+
+    def alike(known: str, name: str) -> float:
+        words = (known.rpartition(".")[2], name.rpartition(".")[2]), (known, name)
+        return sum(SequenceMatcher(None, *pair).ratio() for pair in words)
+
+    for name in ["denoiser.trian.seed", "width", "agent.network.widht", "", "x" * 199 + ".tau", "synthesis.sampler"]:
+        assert nearest(name) == max(all_keys(), key=partial(alike, name=name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from difflib import SequenceMatcher
 from functools import cache
@@ -69,9 +69,19 @@ def all_keys() -> dict[str, Key]:
 
 def nearest(name: str) -> str:
     """The known key that looks most like `name`: its last word counts as much as the whole."""
+    last, whole = (SequenceMatcher(None, "", part) for part in (_last_word(name), name))
 
-    def alike(known: str) -> float:
-        last = SequenceMatcher(None, known.rpartition(".")[2], name.rpartition(".")[2]).ratio()
-        return last + SequenceMatcher(None, known, name).ratio()
+    def alike(known: str, ratio: Callable[[SequenceMatcher[str]], float]) -> float:
+        last.set_seq1(_last_word(known))
+        whole.set_seq1(known)
+        return ratio(last) + ratio(whole)
 
-    return max(all_keys(), key=alike)
+    found, most = "", -1.0
+    for known in all_keys():  # a quick ratio is never less than the real one
+        if alike(known, SequenceMatcher.quick_ratio) > most and (likeness := alike(known, SequenceMatcher.ratio)) > most:
+            found, most = known, likeness
+    return found
+
+
+def _last_word(name: str) -> str:
+    return name.rpartition(".")[2]
