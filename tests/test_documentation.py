@@ -71,3 +71,8 @@ def test_links_between_files_lead_somewhere(request: pytest.FixtureRequest, text
     page: Path = request.node.callspec.params["text"]
     for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
         assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+def test_the_site_shows_every_page_and_none_that_is_not_there() -> None:
+    shown = re.findall(r"^ +- (?:.+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(shown) == sorted(str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md"))
