@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from atradiff.cli import completion
+from atradiff.params.tasks import TASKS
 from command_line import call
 from projects import tiny_params, write_params
 
@@ -36,6 +38,17 @@ def test_tables_come_as_json_too(
 ) -> None:
     assert call(monkeypatch, *command, "--json") == 0
     assert known in json.loads(capsys.readouterr().out)
+
+
+def test_the_table_of_tasks_cuts_no_name_off(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert call(monkeypatch, "tasks") == 0
+    assert set(TASKS) <= set(capsys.readouterr().out.split())
+
+
+def test_the_version_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.split() == ["atradiff", version("atradiff")]
 
 
 @pytest.mark.parametrize(

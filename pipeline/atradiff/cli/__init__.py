@@ -29,13 +29,23 @@ app = typer.Typer(
 )
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"atradiff {version('atradiff')}")
+        raise typer.Exit
+
+
 @app.callback()
 def allow(
     modules: Annotated[
         list[str] | None, typer.Option("--allow-import", metavar="MODULE", help="Let environment ids such as MODULE:Name-v0 run that module's code.")
     ] = None,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Tell the version and exit.")] = False,
 ) -> None:
     """Online reinforcement learning sped up by imagined trajectories."""
+    del version  # its callback has told it
     if modules:
         from atradiff.params.load import ALLOW_IMPORT
 

@@ -63,7 +63,7 @@ def tasks(as_json: JsonOption = False) -> None:
         }
         typer.echo(json.dumps(listed, indent=2))
         return
-    table = Table("task", "to do", "--data", box=None, pad_edge=False)
+    table = Table(Column("task", no_wrap=True), "to do", "--data", box=None, pad_edge=False)  # names are typed again
     levels = {frozenset(SCRIPTED): "any level", frozenset(SELF_TAUGHT): "any but noisy"}
     for name, task in TASKS.items():
         here = levels.get(frozenset(task.qualities), ", ".join(task.qualities))

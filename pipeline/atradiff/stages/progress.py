@@ -7,8 +7,10 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 
+from rich import get_console
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 Advance = Callable[..., None]
@@ -29,42 +31,54 @@ class RateColumn(ProgressColumn):
 
 
 class Lines:
-    """Tells a log at each tenth what is done and how long the rest will take, by the rate since the line before. `clock` tells seconds."""
+    """Tells a log at each tenth what is done and how long the rest will take, by the rate since the line before, and the whole at the end.
+    `clock` tells seconds."""
 
     def __init__(self, console: Console, description: str, total: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._description, self._total, self._clock = console, description, total, clock
-        self._told, self._at = 0, clock()
+        self._began = self._at = clock()
+        self._told, self._ended = 0, False
 
-    def advance(self, done: int, note: str) -> None:
-        """Print a line if it is time for one; none at the end, where the bar is printed in any case."""
-        news, seconds = done - self._told, self._clock() - self._at
-        if news < SHARE * self._total or seconds < SECONDS or done >= self._total:
-            return
-        left = timedelta(seconds=round((self._total - done) * seconds / news))
-        words = f"{done / self._total:.0%}, {done:,} of {self._total:,}, {news / seconds:,.0f}/s, {left} left"
+    def advance(self, done: int, note: str = "") -> None:
+        """Print a line if it is time for one."""
+        now = self._clock()
+        news, seconds = done - self._told, now - self._at
+        if done >= self._total and not self._ended:
+            self._ended = True
+            self._print(f"{done:,} in {_duration(now - self._began)}", note)
+        elif news >= SHARE * self._total and seconds >= SECONDS and not self._ended:
+            rest = (self._total - done) * seconds / news
+            self._print(f"{done / self._total:.0%}, {done:,} of {self._total:,}, {news / seconds:,.0f}/s, {_duration(rest)} left", note)
+            self._told, self._at = done, now
+
+    def _print(self, words: str, note: str) -> None:
         self._console.print(f"{self._description}: {words}{note and f', {note}'}", highlight=False, soft_wrap=True)
-        self._told, self._at = done, self._clock()
+
+
+def _duration(seconds: float) -> timedelta:
+    return timedelta(seconds=round(seconds))
 
 
 @contextmanager
 def track(description: str, total: int) -> Generator[Advance]:
-    """A bar with the count, the rate, the time spent and the time left; in a log, where a bar shows at its end alone, lines before that."""
+    """A bar with the count, the rate, the time spent and the time left, which gives its words a second line in a narrow terminal; lines in a log."""
+    console = get_console()
+    if not console.is_terminal:
+        yield Lines(console, description, total).advance
+        return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", table_column=Column(overflow="fold")),
         BarColumn(),
         MofNCompleteColumn(),
         RateColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", table_column=Column(overflow="fold")),
     )
-    with Progress(*columns) as progress:
+    with Progress(*columns, console=console) as progress:
         task = progress.add_task(description, total=total, note="")
-        lines = None if progress.console.is_terminal else Lines(progress.console, description, total)
 
         def advance(done: int, note: str = "") -> None:
             progress.update(task, completed=done, note=note)
-            if lines is not None:
-                lines.advance(done, note)
 
         yield advance
