@@ -47,7 +47,9 @@ def test_datasets_are_listed_and_told(project: Layout, monkeypatch: pytest.Monke
     assert 0.5 < facts["coverage"]["maze_cells"] <= 1
     assert call(monkeypatch, "data", "show", DATASET) == 0
     assert "breadth-first search" in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "50")
     assert call(monkeypatch, "data", "list") == 0
+    assert DATASET in capsys.readouterr().out
     assert call(monkeypatch, "data", "show", "local/none-v0") == 1
 
 

@@ -28,7 +28,7 @@ def list_command(as_json: JsonOption = False) -> None:
         typer.echo(json.dumps(datasets, indent=2))
         return
     numbers = (Column(name, justify="right") for name in ("episodes", "transitions", "MB"))
-    table = Table("dataset", *numbers, "format", "environment", box=None, pad_edge=False)
+    table = Table(Column("dataset", no_wrap=True), *numbers, "format", Column("environment", overflow="fold"), box=None, pad_edge=False)
     for d in datasets:
         sizes = (f"{d['episodes']:,}", f"{d['transitions']:,}", f"{d['megabytes']:,}")
         table.add_row(f"[bold]{d['id']}", *sizes, d["format"], d["environment"] or "none told")
