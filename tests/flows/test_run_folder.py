@@ -67,6 +67,8 @@ def test_metrics_come_back_as_they_were(folder: RunFolder) -> None:
     for row in rows:
         folder.append_metrics(row)
     assert folder.metrics() == rows
+    names = [[id(name) for name in row] for row in folder.metrics()]
+    assert names[0] == names[1], "a long run's lines should share their names' memory"
     folder.keep_metrics(1)
     assert folder.metrics() == rows[:1]
     with pytest.raises(UserError, match=r"metrics.jsonl has 1 lines, its checkpoint knows of 2: put the missing lines back"):

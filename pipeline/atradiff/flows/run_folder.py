@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -172,7 +173,7 @@ class RunFolder:
 
 def _metrics_of(line: str) -> Metrics:
     """One line's metrics: names with numbers or null, and the steps taken. Raises `Damaged` for anything else."""
-    metrics = parse_json(line)
+    metrics = {sys.intern(name): value for name, value in parse_json(line).items()}  # else each line of a long run has names of its own
     plain = all(value is None or (isinstance(value, (int, float)) and abs(value) < LARGEST_COUNT) or value != value for value in metrics.values())
     if not plain or type(metrics.get("env_steps", metrics.get("gradient_steps"))) is not int:
         raise Damaged("it is no line of metrics")
