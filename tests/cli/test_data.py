@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,9 @@ def test_imagined_trajectories_are_a_dataset_like_the_one_they_learned_from(
     assert (note["count"], note["starts"], note["seed"]) == (7, "offline", 2)
     assert note["data"] == json.loads(project.dataset.read_text())
     assert set(note["models_sha256"]) == {"denoiser 8", "denoiser 16", "length estimator"}
+    monkeypatch.setenv("COLUMNS", "60")
+    assert call(monkeypatch, "data", "show", OUT) == 0
+    assert note["models_sha256"]["denoiser 8"] in re.sub(r"\s", "", capsys.readouterr().out)  # whole, if on two lines
     assert call(monkeypatch, "synthesize", "--out", OUT) == 1
     assert "is there already" in capsys.readouterr().err
 

@@ -314,7 +314,7 @@ def test_an_episode_without_steps() -> None:
 
 
 def test_missing_and_unreadable_datasets(make: Make, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"'toys/none-v0' is not on this machine: run `atradiff collect`"):
+    with pytest.raises(UserError, match=r"'toys/none-v0' is not on this machine: run `atradiff collect` if params.yaml names it"):
         open_dataset("toys/none-v0")
     make([episode(2)])
     (tmp_path / "toys" / "data-v0" / "data" / "metadata.json").write_text("{")

@@ -47,7 +47,8 @@ def open_dataset(dataset_id: str) -> MinariDataset:
         return dataset
     except FileNotFoundError as error:
         raise UserError(
-            f"the Minari dataset {dataset_id!r} is not on this machine: run `atradiff collect`, or `minari download {dataset_id}` with a network"
+            f"the Minari dataset {dataset_id!r} is not on this machine: run `atradiff collect` if params.yaml names it, `minari download {dataset_id}` "
+            "if Minari has it, or choose one that `atradiff data list` shows"
         ) from error
     except MINARI_ERRORS as error:
         raise UserError(f"the Minari dataset {dataset_id!r} cannot be read ({error}): delete and make it again") from error

@@ -48,7 +48,7 @@ def show(dataset: DatasetArgument, as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
-    table = Table(Column("what", style="bold"), "is", box=None, pad_edge=False, show_header=False)
+    table = Table(Column("what", style="bold"), Column("is", overflow="fold"), box=None, pad_edge=False, show_header=False)
     for name, value in facts.items():
         table.add_row(name.replace("_", " "), _told(value))
     Console().print(table, highlight=False)
