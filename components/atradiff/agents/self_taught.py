@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from minari.data_collector import EpisodeBuffer
 
 from atradiff.agents.actor_critic import AgentConfig
 from atradiff.agents.make import make_agent
-from atradiff.data.collect import LATEST, CollectConfig, Controller, Report, play_episode, returns_of
+from atradiff.data.collect import LATEST, CollectConfig, Controller, Report, mean_return, play_episode, return_of
 from atradiff.data.environment import TaskEnvironment, split_observation
 from atradiff.replay.buffer import Buffer
 from atradiff.trajectory import Array, join_task
@@ -40,10 +39,10 @@ class SelfTaught(Controller):
         if config.quality == "medium-replay":
             return
         generator = np.random.default_rng((config.seed, 1))
-        latest: deque[EpisodeBuffer] = deque(maxlen=LATEST)
+        latest: deque[float] = deque(maxlen=LATEST)
         while len(self._buffer) < self._steps:
-            latest.append(play_episode(self._env, self, generator, self._steps - len(self._buffer)))
-            report(len(self._buffer), returns_of(latest))
+            latest.append(return_of(play_episode(self._env, self, generator, self._steps - len(self._buffer))))
+            report(len(self._buffer), mean_return(latest))
 
     def act(self, observation: Any, generator: np.random.Generator) -> Array:
         """The exploring policy's action `[A]`; uniform ones at first."""

@@ -69,7 +69,7 @@ def collect(dataset_id: str, environment: TaskEnvironment, controller: Controlle
         limit = min(config.transitions - count, config.maximum_steps or config.transitions)
         buffers.append(play_episode(environment.env, controller, generator, limit))
         count += len(buffers[-1])
-        report(count, returns_of(buffers[-LATEST:]))
+        report(count, mean_return(return_of(episode) for episode in buffers[-LATEST:]))
     write_dataset(dataset_id, buffers, environment, controller.algorithm, COLLECTED, recipe(environment.config, config))
 
 
@@ -90,9 +90,14 @@ def read_recipe(dataset: MinariDataset) -> dict[str, Any] | None:
     return read_note(dataset, COLLECTED)
 
 
-def returns_of(episodes: Iterable[EpisodeBuffer]) -> str:
-    """Their mean return, in words."""
-    return f"return {np.mean([sum(episode.rewards) for episode in episodes]):.4g}"
+def return_of(episode: EpisodeBuffer) -> float:
+    """The sum of its rewards."""
+    return float(sum(episode.rewards))
+
+
+def mean_return(returns: Iterable[float]) -> str:
+    """In words."""
+    return f"return {np.mean([*returns]):.4g}"
 
 
 def play_episode(env: gym.Env[Any, Any], controller: Controller, generator: np.random.Generator, limit: int) -> EpisodeBuffer:
