@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 
 from atradiff.agents.actor_critic import AgentConfig
 from atradiff.agents.make import make_agent
-from atradiff.data.collect import LATEST, CollectConfig, Controller, Report, mean_return, play_episode, return_of
+from atradiff.data.collect import CollectConfig, Controller, LatestReturns, Report, play_episode
 from atradiff.data.environment import TaskEnvironment, split_observation
 from atradiff.replay.buffer import Buffer
 from atradiff.trajectory import Array, join_task
@@ -39,10 +38,10 @@ class SelfTaught(Controller):
         if config.quality == "medium-replay":
             return
         generator = np.random.default_rng((config.seed, 1))
-        latest: deque[float] = deque(maxlen=LATEST)
+        latest = LatestReturns()
         while len(self._buffer) < self._steps:
-            latest.append(return_of(play_episode(self._env, self, generator, self._steps - len(self._buffer))))
-            report(len(self._buffer), mean_return(latest))
+            told = latest.add(play_episode(self._env, self, generator, self._steps - len(self._buffer)))
+            report(len(self._buffer), told)
 
     def act(self, observation: Any, generator: np.random.Generator) -> Array:
         """The exploring policy's action `[A]`; uniform ones at first."""

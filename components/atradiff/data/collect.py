@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal, cast
 
@@ -19,9 +20,7 @@ from atradiff.data.record import COLLECTED, read_note, stack, write_dataset
 from atradiff.trajectory import Array
 
 Report = Callable[[int, str], None]
-"""Hears how many transitions there are, and the mean return of the latest episodes, in words."""
-LATEST = 10
-"""Episodes of that mean."""
+"""Hears how many transitions there are, and `LatestReturns`."""
 Quality = Literal["noisy", "random", "medium", "medium-replay", "expert"]
 QUALITY_DOC = "How well whoever collects does: noisy is a scripted controller with action_noise; see docs/data.md for the others."
 
@@ -64,12 +63,12 @@ def collect(dataset_id: str, environment: TaskEnvironment, controller: Controlle
     """Collect `config.transitions` and write them as the Minari dataset `dataset_id`."""
     generator = np.random.default_rng(config.seed)
     buffers: list[EpisodeBuffer] = []
-    count = 0
+    count, latest = 0, LatestReturns()
     while count < config.transitions:
         limit = min(config.transitions - count, config.maximum_steps or config.transitions)
         buffers.append(play_episode(environment.env, controller, generator, limit))
         count += len(buffers[-1])
-        report(count, mean_return(return_of(episode) for episode in buffers[-LATEST:]))
+        report(count, latest.add(buffers[-1]))
     write_dataset(dataset_id, buffers, environment, controller.algorithm, COLLECTED, recipe(environment.config, config))
 
 
@@ -90,14 +89,16 @@ def read_recipe(dataset: MinariDataset) -> dict[str, Any] | None:
     return read_note(dataset, COLLECTED)
 
 
-def return_of(episode: EpisodeBuffer) -> float:
-    """The sum of its rewards."""
-    return float(sum(episode.rewards))
+class LatestReturns:
+    """The mean return of the last ten episodes, in words."""
 
+    def __init__(self) -> None:
+        self._returns: deque[float] = deque(maxlen=10)
 
-def mean_return(returns: Iterable[float]) -> str:
-    """In words."""
-    return f"return {np.mean([*returns]):.4g}"
+    def add(self, episode: EpisodeBuffer) -> str:
+        """That with one more episode."""
+        self._returns.append(float(sum(episode.rewards)))
+        return f"return {np.mean(self._returns):.4g}"
 
 
 def play_episode(env: gym.Env[Any, Any], controller: Controller, generator: np.random.Generator, limit: int) -> EpisodeBuffer:
