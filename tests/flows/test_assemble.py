@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+import toys
+from atradiff.data.environment import TaskEnvironment
+from atradiff.data.mixture import mix
 from atradiff.data.store import read_store
 from atradiff.errors import UserError
-from atradiff.flows.assemble import build_trainer, params_of_arm
+from atradiff.flows.assemble import all_trajectories, build_trainer, params_of_arm
 from atradiff.online.importance import ImportanceName
 from atradiff.params.schema import Params
+from atradiff.project.artifacts import load_split
 from atradiff.project.layout import Layout
 from projects import online_params
 
@@ -55,6 +59,29 @@ def test_rlpd_can_have_its_data_under_the_task_at_hand(online_project: Layout) -
     assert not np.allclose(data.tasks, task.numpy(), atol=0.6)
     with pytest.raises(UserError, match=r"control\.offline_goals is task, but synthesis\.reward generated"):
         build_trainer(replace(params, synthesis=replace(params.synthesis, reward="generated")), "rlpd", 0, online_project, "cpu")
+
+
+def test_an_agent_sees_observations_by_the_datas_means_and_spreads_where_it_is_to(online_project: Layout) -> None:
+    params = online_params()
+    params = replace(params, agent=replace(params.agent, standardize=True))
+    for arm in ("atradiff", "rlpd"):
+        agent = build_trainer(params, arm, 0, online_project, "cpu").agent
+        kept, _ = load_split(online_project, params)
+        known = agent.seen(torch.from_numpy(np.concatenate([kept.states, kept.tasks[kept.row_episodes()]], axis=1)))
+        assert known[:, : kept.spec.state_dim].mean(0).abs().max() < 1e-3
+        assert torch.allclose(known[:, : kept.spec.state_dim].std(0), torch.ones(()), atol=1e-2)
+    without = build_trainer(params, "agent", 0, online_project, "cpu").agent
+    assert without.observation_mean.eq(0).all()
+    assert without.observation_scale.eq(1).all(), "it has no data"
+
+
+def test_of_several_tasks_data_an_agent_learns_from_its_own() -> None:
+    mixed = mix([toys.make_offline(5, 0), toys.make_offline(3, 1)], ("toys/a-v0", "toys/b-v0"), tell_apart=True)
+    for task_id, number in (((1, 0), 5), ((0, 1), 3)):
+        environment = TaskEnvironment(replace(toys.REACH, task_id=task_id))
+        learned = all_trajectories([mixed], environment)
+        assert [tuple(t.task[-2:]) for t in learned] == [task_id] * number
+    assert len(all_trajectories([mixed], TaskEnvironment(toys.REACH))) == 8, "there is one task"
 
 
 def test_no_synthetic_share_is_the_plain_agent_whatever_else_is_set() -> None:

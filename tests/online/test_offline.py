@@ -17,6 +17,7 @@ from atradiff.diffusion.denoiser import Denoiser
 from atradiff.numbers import NotFinite
 from atradiff.online.offline import Beside, OfflineConfig, OfflineTrainer, offline_plan, synthetic_transitions
 from atradiff.online.plan import Phase
+from atradiff.online.starts import OfflineStarts
 from atradiff.replay.buffer import Buffer
 from atradiff.replay.mixed import MixedReplay, ReplayConfig
 from atradiff.synthesis.bank import DenoiserBank
@@ -44,7 +45,7 @@ def test_the_share_is_the_one_asked_for(offline: OfflineData, synthesizer: Synth
     """But for the last trajectory; all tasks are those of resets, and some trajectories begin in states of the data."""
     wanted, heard = synthetic_transitions(ratio, offline.num_transitions), list[int]()
     buffer = Buffer(wanted + 20, 4, 2, 3, 0.99, source=Source.IMAGINED)
-    beside = Beside(wanted, synthesizer, reach, offline, 0.5)
+    beside = Beside(wanted, synthesizer, reach, OfflineStarts(offline, 0.5, "task", np.zeros(0, np.float32)))
     beside(buffer, 0, lambda imagined: heard.append(len(imagined.trajectory)))
     assert buffer.added / (buffer.added + offline.num_transitions) == pytest.approx(ratio, abs=12 / offline.num_transitions)
     assert sum(heard) == buffer.added >= wanted

@@ -25,6 +25,7 @@ from atradiff.online.adaptation import AdaptationConfig, Adapter
 from atradiff.online.importance import PickedSet, td_error_importance
 from atradiff.online.plan import OnlineConfig, Phase, plan
 from atradiff.online.seeds import episode_seed, make_generator
+from atradiff.online.starts import OfflineStarts
 from atradiff.online.trainer import Imagination, Trainer
 from atradiff.replay.buffer import Buffer
 from atradiff.replay.mixed import MixedReplay, ReplayConfig
@@ -89,7 +90,8 @@ def make(
             adapter = Adapter(synthesizer, offline, held_out, Hindsight(offline, (), HindsightConfig()), adaptation, seed)
             picked = PickedSet(adaptation.capacity, adaptation.random_drop)
             importance = td_error_importance(agent, replay.n_step, AGENT.discount)
-            imagination = Imagination(synthesizer, adapter, picked, importance, offline.states, ends=True)
+            starts = OfflineStarts(offline, online.warm_start_offline_share, online.warm_start_goals, np.zeros(0, np.float32))
+            imagination = Imagination(synthesizer, adapter, picked, importance, starts, ends=True)
         evaluator = Evaluator(environment, online.evaluation_episodes, seed=100)
         environments = [TaskEnvironment(environment) for _ in range(online.num_envs)]
         return Trainer(environments, evaluator, agent, MixedReplay(replay, *buffers), imagination, online, seed)
@@ -288,6 +290,16 @@ def test_warm_start_begins_in_resets_and_in_offline_states(make: Make, offline: 
     offline_states = {state.tobytes() for state in offline.states}
     known = [imagined.trajectory.states[0].tobytes() in offline_states for imagined in trainer.imagined]
     assert known == [True, True, False, False, False]
+
+
+def test_warm_start_under_the_goals_of_the_data(make: Make, offline: OfflineData) -> None:
+    """Then states come with the tasks of their episodes, only the others need a reset, and a run goes on from its checkpoint as before."""
+    trainer = make(online=replace(ONLINE, warm_start_offline_share=0.4, warm_start_goals="own"))
+    trainer.warm_start()
+    pairs = {(t.states[i].tobytes(), t.task.tobytes()) for t in offline.trajectories() for i in range(len(t))}
+    known = [(one.trajectory.states[0].tobytes(), one.trajectory.task.tobytes()) in pairs for one in trainer.imagined]
+    assert known == [True, True, False, False, False]
+    assert [len(part) for part in trainer.state_dict()["warm_starts"]] == [3, 3]
 
 
 def test_warm_start_leaves_the_first_episode_alone(make: Make) -> None:

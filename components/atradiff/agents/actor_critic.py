@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
@@ -34,6 +35,9 @@ class AgentConfig:
     layer_norm: Annotated[bool, Doc("Layer norm in the critics.")] = True
     dropout: Annotated[float, Ge(0), Lt(1), Doc("Chance that a hidden unit of the critics is dropped while they and the actor learn (DroQ); 0 is off.")] = 0.0
     actor_value: Annotated[Literal["mean", "min", "first"], Doc("What the actor climbs: the critics' mean, their least, or the first one's value.")] = "mean"
+    standardize: Annotated[
+        bool, Doc("See states and tasks standardised by their means and spreads in the offline data, where the run has such data.")
+    ] = False
     batch_size: Annotated[int, Ge(1), Doc("Transitions in one gradient step.")] = 128
     utd_ratio: Annotated[int, Ge(1), Doc("Critic updates for each env step; the actor learns once.")] = 4
     discount: Annotated[float, Gt(0), Le(1), Doc("Discount of one env step.")] = 0.99
@@ -66,6 +70,7 @@ class ActorCritic(ABC):
         self.config = config
         self.spec = spec
         self.device = torch.device(device)
+        self.standardize(np.zeros(spec.observation_dim, np.float32), np.ones(spec.observation_dim, np.float32))
         low, high = torch.tensor(spec.action_low), torch.tensor(spec.action_high)
         self.half_range = ((high - low) / 2).to(self.device)
         with torch.random.fork_rng(devices=[]):
@@ -93,10 +98,23 @@ class ActorCritic(ABC):
     def explored(self, observation: Tensor, noise: Tensor) -> Tensor:
         """An action `[N, A]` to explore by, from unit `noise [N, A]`."""
 
+    def standardize(self, mean: Array, scale: Array) -> None:
+        """From now on see observations as (o - mean) / scale, `[D]` each (as TD3+BC does, Fujimoto and Gu 2021, section 5)."""
+        self.observation_mean = torch.tensor(mean, dtype=torch.float32, device=self.device)
+        self.observation_scale = torch.tensor(scale, dtype=torch.float32, device=self.device)
+
+    def seen(self, observation: Tensor) -> Tensor:
+        """What the networks see of observations `[B, D]`."""
+        return (observation - self.observation_mean) / self.observation_scale
+
+    def seen_batch(self, batch: TransitionBatch) -> TransitionBatch:
+        """The batch with its observations as the networks see them."""
+        return batch._replace(observation=self.seen(batch.observation), next_observation=self.seen(batch.next_observation))
+
     @torch.no_grad()
     def act(self, observations: Array, generator: torch.Generator | None) -> Array:
         """Actions `[N, A]` for observations `[N, D]`: explored with the generator, or the best without one."""
-        observation = torch.from_numpy(observations).to(self.device)
+        observation = self.seen(torch.from_numpy(observations).to(self.device))
         if generator is None:
             return self._mode(observation).cpu().numpy()
         return self._explored(observation, self._noise(len(observation), generator)).cpu().numpy()
@@ -119,7 +137,7 @@ class ActorCritic(ABC):
         On a GPU, and with its generator, one CUDA graph; what is returned is overwritten by the next update.
         """
         self.gradient_steps += len(batch.reward) // self.config.batch_size
-        return self._learn_block(batch, generator)
+        return self._learn_block(self.seen_batch(batch), generator)
 
     def _learn(self, batch: TransitionBatch, generator: torch.Generator) -> dict[str, Tensor]:
         logs, part = dict[str, Tensor](), batch
@@ -182,6 +200,7 @@ class ActorCritic(ABC):
     @torch.no_grad()
     def td_error(self, batch: TransitionBatch, generator: torch.Generator) -> Tensor:
         """|mean Q - target| of each transition, `[B]`; the values are those of whole critics, nothing is dropped out of them."""
+        batch = self.seen_batch(batch)
         return (self.critic(batch.observation, batch.action).mean(0) - self.targets(batch, generator)).abs()
 
     def _noise(self, count: int, generator: torch.Generator) -> Tensor:
@@ -202,9 +221,11 @@ class ActorCritic(ABC):
         return {**critics, **self._parts()}
 
     def state_dict(self) -> dict[str, Any]:
-        return {**{name: part.state_dict() for name, part in self._all_parts().items()}, "gradient_steps": self.gradient_steps}
+        seen = {"observation_mean": self.observation_mean, "observation_scale": self.observation_scale}
+        return {**{name: part.state_dict() for name, part in self._all_parts().items()}, **seen, "gradient_steps": self.gradient_steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, part in self._all_parts().items():
             part.load_state_dict(state[name])
+        self.standardize(state["observation_mean"].cpu().numpy(), state["observation_scale"].cpu().numpy())
         self.gradient_steps = int(state["gradient_steps"])

@@ -25,13 +25,14 @@ class PEX(IQL):
         parts = self._all_parts()
         for name in ("critic", "target_critic", "critic_optimizer", "value", "value_optimizer"):
             parts[name].load_state_dict(state[name])
+        self.standardize(state["observation_mean"].cpu().numpy(), state["observation_scale"].cpu().numpy())
         self.gradient_steps = int(state["gradient_steps"])
 
     @torch.no_grad()
     def act(self, observations: Array, generator: torch.Generator | None) -> Array:
         """Actions `[N, A]` for observations `[N, D]`: one of the policies' proposals, drawn by `selection_chances` with the generator,
         or the better of the most likely ones without one."""
-        observation = torch.from_numpy(observations).to(self.device)
+        observation = self.seen(torch.from_numpy(observations).to(self.device))
         if generator is None:
             proposals = torch.stack([self.offline_actor.mode(observation), self.actor.mode(observation)])
             chosen = self.selection_chances(observation, proposals)[1] > 0.5

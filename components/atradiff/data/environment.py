@@ -136,6 +136,14 @@ class TaskEnvironment:
         success = next((bool(info[key]) for key in SUCCESS_KEYS if key in info), None)
         return state, task, float(reward), bool(terminated), bool(truncated), success
 
+    @property
+    def identity(self) -> Array:
+        """The last entries `[I]` of every task vector, which tell which of several tasks this is; none where there is but one, or each reset draws
+        its own."""
+        env = self.env.unwrapped
+        chosen = np.equal(env.tasks, self.config.reset_options["task"]) if isinstance(env, metaworld.MetaWorld) and "task" in self.config.reset_options else ()
+        return np.append(chosen, self.config.task_id).astype(np.float32)
+
     def _split(self, observation: Any) -> tuple[Array, Array]:
         state, task = split_observation(self.env.observation_space, observation, (), self.config.state_keys)
         return state, np.append(task, self.config.task_id).astype(np.float32) if self.config.task_id else task

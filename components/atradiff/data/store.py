@@ -89,6 +89,10 @@ class OfflineData:
         numbers = np.arange(*slice(start, stop, step).indices(self.num_transitions))
         return numbers + np.searchsorted(np.cumsum(self.episode_lengths), numbers, side="right")
 
+    def episodes_of(self, rows: IntArray) -> IntArray:
+        """The episodes `[N]` that the rows `[N]` belong to."""
+        return np.searchsorted(self.episode_ends, rows, side="right")
+
     def row_episodes(self) -> IntArray:
         """The episode that each row belongs to, `[R]`."""
         return np.repeat(np.arange(self.num_episodes), self.episode_lengths + 1)
@@ -118,6 +122,10 @@ class OfflineData:
                 stop = self.episode_ends[episodes[block]]
                 rows[ends[block[0]] - lengths[block[0]] - 1 : ends[block[-1]]] = self.rows[row_ranges(stop - lengths[block] - 1, stop)]
         return OfflineData(self.spec, rows, self.tasks[episodes], ends, self.episode_terminated[episodes])
+
+    def of_task(self, identity: Array) -> BoolArray:
+        """Which episodes `[E]` are of one of several tasks: those whose task vectors end as `identity [I]`, see `TaskEnvironment.identity`."""
+        return (self.tasks[:, self.tasks.shape[1] - len(identity) :] == identity).all(-1)
 
     def split(self, held_out_share: float, generator: np.random.Generator) -> tuple[OfflineData, OfflineData]:
         """Split by episodes into (kept, held out); the held-out part has at least one episode, and so has the kept one."""

@@ -15,13 +15,12 @@ from typing_extensions import Doc
 from atradiff.agents.actor_critic import ActorCritic
 from atradiff.agents.evaluate import Evaluator
 from atradiff.data.environment import TaskEnvironment
-from atradiff.data.store import OfflineData
 from atradiff.numbers import require_finite_state
 from atradiff.online.clock import Clock
 from atradiff.online.metrics import KEPT_FOR_PICTURES, Told, imagination_metrics
 from atradiff.online.plan import Phase, behind
 from atradiff.online.seeds import make_generator
-from atradiff.online.starts import moved_offline, reset_starts
+from atradiff.online.starts import OfflineStarts, reset_starts
 from atradiff.replay.buffer import Buffer
 from atradiff.replay.mixed import MixedReplay
 from atradiff.synthesis.synthesizer import Imagined, Synthesizer, imagined_state, load_imagined
@@ -63,22 +62,22 @@ def _whole_plan(config: OfflineConfig) -> Iterator[Phase]:
 class Beside:
     """What is imagined beside stored data: `transitions` of them, with the tasks of resets.
 
-    As in the warm start, a share of the trajectories begins in states of the `data`, the others where episodes begin. No env step is taken.
+    As in the warm start, a share of the trajectories begins in offline states, the others where episodes begin. No env step is taken.
     """
 
     transitions: int
     synthesizer: Synthesizer
     environment: TaskEnvironment
-    data: OfflineData
-    offline_share: float
+    starts: OfflineStarts
 
     def __call__(self, buffer: Buffer, seed: int, listen: Callable[[Imagined], None]) -> None:
         """Imagine trajectories into the buffer until it has been given so many transitions; `listen` hears of each trajectory."""
         generator, resets = make_generator(seed, "synthesis"), 0
         while buffer.added < self.transitions:
-            states, tasks = reset_starts(self.environment, seed, (-1 - resets - i for i in range(IMAGINED_AT_ONCE)))
-            resets += IMAGINED_AT_ONCE
-            states = moved_offline(states, self.offline_share, self.data.states, generator)
+            needed = self.starts.resets(IMAGINED_AT_ONCE)
+            drawn = reset_starts(self.environment, seed, (-1 - resets - i for i in range(needed)))
+            resets += needed
+            states, tasks = self.starts(IMAGINED_AT_ONCE, *drawn, generator)
             order = torch.randperm(len(states), generator=generator).numpy()  # the last batch may not be needed whole
             for imagined in self.synthesizer(states[order], tasks[order], generator):
                 if buffer.added < self.transitions:
@@ -161,7 +160,7 @@ class OfflineTrainer:
             "replay/synthetic_share": synthetic / (stored + synthetic),
             "synthesis/trajectories": self.trajectories,
             "synthesis/mean_length": synthetic / self.trajectories if self.trajectories else 0.0,
-            **imagination_metrics(told, ends=self.beside is not None and bool(self.beside.data.episode_terminated.any())),
+            **imagination_metrics(told, ends=self.beside is not None and bool(self.beside.starts.data.episode_terminated.any())),
             **{f"agent/{name}": float(value) for name, value in self._logs.items()},
             **self.clock.metrics(),
         }

@@ -22,8 +22,12 @@ class OnlineConfig:
     warm_start_gradient_steps: Annotated[int, Ge(0), Doc("Gradient steps on imagination (or, for rlpd, on offline data) before the first env step.")] = 4_000
     warm_start_trajectories: Annotated[int, Ge(1), Doc("Trajectories imagined for the warm start.")] = 1_024
     warm_start_offline_share: Annotated[
-        float, Ge(0), Le(1), Doc("Share of these that begin in states of the offline data, under the task at hand; the others in reset states.")
+        float, Ge(0), Le(1), Doc("Share of these that begin in states of the offline data; the others in reset states.")
     ] = 0.5
+    warm_start_goals: Annotated[
+        Literal["task", "own"],
+        Doc("What those in offline states aim at: the task at hand, or the goal of the state's own episode; of several tasks, of this one's."),
+    ] = "task"
     update_after_env_steps: Annotated[int, Ge(1), Doc("Env steps before the online updates begin.")] = 100
     keep_checkpoints: Annotated[int, Ge(1), Doc("Checkpoints kept, the newest ones; the one of the best evaluation is kept beside them.")] = 3
     num_envs: Annotated[

@@ -3,23 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 
 from atradiff.data.environment import TaskEnvironment
+from atradiff.data.store import OfflineData
+from atradiff.errors import UserError
 from atradiff.online.seeds import episode_seed
-from atradiff.trajectory import Array
+from atradiff.trajectory import Array, IntArray
+
+Goals = Literal["task", "own"]
 
 
 def reset_starts(environment: TaskEnvironment, seed: int, episodes: Iterable[int]) -> tuple[Array, Array]:
     """States `[N, O]` and tasks `[N, K]` of the resets with these numbers, see `episode_seed`; no env step is taken for it."""
-    states, tasks = zip(*(environment.reset(episode_seed(seed, episode)) for episode in episodes), strict=True)
-    return np.stack(states), np.stack(tasks)
+    starts, spec = [environment.reset(episode_seed(seed, episode)) for episode in episodes], environment.spec
+    states, tasks = (np.asarray([start[part] for start in starts], np.float32) for part in (0, 1))
+    return states.reshape(-1, spec.state_dim), tasks.reshape(-1, spec.task_dim)
 
 
-def moved_offline(states: Array, share: float, offline_states: Array, generator: torch.Generator) -> Array:
-    """The states `[N, O]`, the first `share` of them replaced by ones drawn from `offline_states [M, O]`."""
-    moved, count = states.copy(), round(share * len(states))
-    moved[:count] = offline_states[torch.randint(len(offline_states), (count,), generator=generator).numpy()]
-    return moved
+@dataclass(frozen=True)
+class OfflineStarts:
+    """Which `share` of what is imagined beforehand begins in states of the `data`, and under which `goals`: the task at hand's, or those of the
+    states' own episodes, of which those of the task with this `identity [I]` are taken then, see `TaskEnvironment.identity`."""
+
+    data: OfflineData
+    share: float
+    goals: Goals
+    identity: Array
+
+    def resets(self, count: int) -> int:
+        """How many resets `count` starts take: under the task's goals each has its goal from one."""
+        return count if self.goals == "task" else count - self._moved(count)
+
+    def __call__(self, count: int, states: Array, tasks: Array, generator: torch.Generator) -> tuple[Array, Array]:
+        """Starts, states `[count, O]` and tasks `[count, K]`: first those in the data, then those in the resets given, `resets(count)` of them."""
+        moved = self._moved(count)
+        known = np.arange(len(self.data.rows)) if self.goals == "task" else self._own()
+        rows = known[torch.randint(len(known), (moved,), generator=generator).numpy()]
+        if self.goals == "task":
+            return np.concatenate([self.data.states[rows], states[moved:]]), tasks
+        return np.concatenate([self.data.states[rows], states]), np.concatenate([self.data.tasks[self.data.episodes_of(rows)], tasks])
+
+    def _moved(self, count: int) -> int:
+        return round(self.share * count)
+
+    def _own(self) -> IntArray:
+        """The rows `[M]` in which a transition of the task begins."""
+        rows = self.data.transition_rows()
+        own = rows[self.data.of_task(self.identity)[self.data.episodes_of(rows)]]
+        if not len(own):
+            raise UserError("online.warm_start_goals is own, but the offline data has no episode of the task at hand: set it to task")
+        return own

@@ -23,7 +23,7 @@ from atradiff.online.importance import Importance, PickedSet
 from atradiff.online.metrics import KEPT_FOR_PICTURES, adaptation_metrics, critic_errors, imagination_metrics
 from atradiff.online.plan import OnlineConfig, Phase
 from atradiff.online.seeds import episode_seed, make_generator
-from atradiff.online.starts import moved_offline, reset_starts
+from atradiff.online.starts import OfflineStarts, reset_starts
 from atradiff.replay.mixed import MixedReplay, SynthesisTrigger
 from atradiff.synthesis.actuators import Actuators
 from atradiff.synthesis.synthesizer import Imagined, Synthesizer, imagined_state, load_imagined
@@ -43,14 +43,14 @@ NETWORKS = ("agent", "models")
 
 @dataclass(frozen=True)
 class Imagination:
-    """What an imagining agent has beside a plain one. `offline_states [N, O]` are where imagination may begin beforehand; `ends` says
+    """What an imagining agent has beside a plain one. `starts` say where else than in resets imagination begins beforehand; `ends` says
     whether the offline data knows of any end of the task."""
 
     synthesizer: Synthesizer
     adapter: Adapter
     picked: PickedSet
     importance: Importance
-    offline_states: Array
+    starts: OfflineStarts
     ends: bool
 
 
@@ -243,8 +243,10 @@ class Trainer:
         self._requests.clear()
 
     def _draw_resets(self) -> tuple[Array, Array]:
-        """States `[N, O]` and tasks `[N, K]` of as many resets as the warm start has trajectories; no env step is taken for it."""
-        starts = reset_starts(self.environment, self.seed, (-1 - i for i in range(self.config.warm_start_trajectories)))
+        """States `[N, O]` and tasks `[N, K]` of the resets that the warm start needs; no env step is taken for it."""
+        assert self.imagination is not None
+        resets = self.imagination.starts.resets(self.config.warm_start_trajectories)
+        starts = reset_starts(self.environment, self.seed, (-1 - i for i in range(resets)))
         self._open[0] = self._new_episode(0, self._open[0].number)
         return starts
 
@@ -252,8 +254,7 @@ class Trainer:
         """Imagine from states of the offline data and from those that episodes begin in."""
         assert self.imagination is not None
         with self.clock.timed("synthesis"):
-            states, tasks = self._warm_starts
-            states = moved_offline(states, self.config.warm_start_offline_share, self.imagination.offline_states, self.generators["synthesis"])
+            states, tasks = self.imagination.starts(self.config.warm_start_trajectories, *self._warm_starts, self.generators["synthesis"])
             lengths: list[int] = []
             for first in range(0, len(states), IMAGINED_TOGETHER):
                 lengths += self._imagine_from(*(part[first : first + IMAGINED_TOGETHER] for part in (states, tasks)))

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from atradiff.agents.actor_critic import ActorCritic, AgentConfig
 from atradiff.agents.evaluate import Evaluator
 from atradiff.agents.make import make_agent
 from atradiff.agents.take_over import take_over
 from atradiff.data.environment import TaskEnvironment
+from atradiff.data.normalizer import Normalizer
 from atradiff.data.relabel import relabel
 from atradiff.data.store import OfflineData
 from atradiff.diffusion.checkpoint import load_checkpoint
@@ -26,7 +29,7 @@ from atradiff.online.importance import (
     uniform_importance,
 )
 from atradiff.online.seeds import make_generator
-from atradiff.online.starts import reset_starts
+from atradiff.online.starts import OfflineStarts, reset_starts
 from atradiff.online.trainer import Imagination, Trainer
 from atradiff.params.schema import Params
 from atradiff.project.artifacts import load_split, load_synthesizer, reward_arm, with_hindsight
@@ -70,10 +73,10 @@ def build_trainer(params: Params, arm: Arm, seed: int, layout: Layout, device: s
     replay, imagines = params.replay, params.replay.synthetic_ratio > 0
     split = load_split(layout, params) if imagines or replay.offline_ratio > 0 else None
     if split is not None:
-        environment.require_fit(split[0].spec, f"the offline data {params.task.dataset.id!r}")
+        fit_to_data(agent, split, params, environment)
     offline = None
     if split is not None and replay.offline_ratio > 0:
-        trajectories = all_trajectories(split)
+        trajectories = all_trajectories(split, environment)
         if arm == "rlpd" and params.control.offline_goals == "task":
             trajectories = _under_the_task(trajectories, split[0], params, seed, layout, environment)
         offline = offline_buffer(trajectories, params, environment, device)
@@ -93,7 +96,7 @@ def build_trainer(params: Params, arm: Arm, seed: int, layout: Layout, device: s
             adapter=Adapter(synthesizer, learned_from, held_out, hindsight, params.adaptation, seed),
             picked=PickedSet(params.adaptation.capacity, params.adaptation.random_drop),
             importance=_importance(params, agent, synthesizer),
-            offline_states=kept.states,
+            starts=offline_starts(params, kept, environment),
             ends=bool(kept.episode_terminated.any()),
         )
     return Trainer(environments, evaluator, agent, mixed, imagination, params.online, seed)
@@ -111,9 +114,23 @@ def make_buffer(capacity: int, params: Params, environment: TaskEnvironment, dev
     return Buffer(capacity, spec.observation_dim, spec.action_dim, params.replay.n_step, params.agent.discount, device, source)
 
 
-def all_trajectories(split: Sequence[OfflineData]) -> list[Trajectory]:
-    """Those of both parts: holding some back serves the models' measurements, not the agent."""
-    return [trajectory for part in split for trajectory in part.trajectories()]
+def fit_to_data(agent: ActorCritic, split: Sequence[OfflineData], params: Params, environment: TaskEnvironment) -> None:
+    """Refuse offline data that is not the environment's; let the agent see observations standardised by it, if it is to."""
+    kept = split[0]
+    environment.require_fit(kept.spec, f"the offline data {params.task.dataset.id!r}")
+    if params.agent.standardize:
+        known, dims = Normalizer.of(kept), kept.spec.state_dim
+        agent.standardize(np.append(known.row_mean[:dims], known.task_mean), np.append(known.row_scale[:dims], known.task_scale))
+
+
+def offline_starts(params: Params, kept: OfflineData, environment: TaskEnvironment) -> OfflineStarts:
+    """Where imagination begins beforehand, but for resets."""
+    return OfflineStarts(kept, params.online.warm_start_offline_share, params.online.warm_start_goals, environment.identity)
+
+
+def all_trajectories(split: Sequence[OfflineData], environment: TaskEnvironment) -> list[Trajectory]:
+    """What an agent learns from: both parts, as holding some back serves the models' measurements; of several tasks, the environment's own."""
+    return [part.trajectory(int(episode)) for part in split for episode in np.flatnonzero(part.of_task(environment.identity))]
 
 
 def offline_buffer(trajectories: Sequence[Trajectory], params: Params, environment: TaskEnvironment, device: str) -> Buffer:

@@ -12,7 +12,7 @@ from atradiff.agents.make import make_agent
 from atradiff.data.environment import TaskEnvironment
 from atradiff.diffusion.checkpoint import save_checkpoint
 from atradiff.errors import UserError
-from atradiff.flows.assemble import EVALUATION_SEED, all_trajectories, make_buffer, offline_buffer
+from atradiff.flows.assemble import EVALUATION_SEED, all_trajectories, fit_to_data, make_buffer, offline_buffer, offline_starts
 from atradiff.flows.checkpoints import Checkpoints
 from atradiff.flows.run import Result, Run, require_same_data
 from atradiff.flows.run_folder import AGENT_FILE, OFFLINE, RunFolder
@@ -105,7 +105,7 @@ class OfflineRun(Run[OfflineTrainer]):
             folder.learning_curve: lambda path: learning_curves(path, {f"{self.params.agent.algorithm}, seed {self.seed}": [folder.metrics()]})
         }
         if beside is not None and imagined:
-            data = beside.data
+            data = beside.starts.data
             real = [data.trajectory(episode) for episode in range(min(DRAWN, data.num_episodes))]
             titles = "Imagined, latest", "Real, offline"
             pictures[folder.imagined_picture] = lambda path: draw_imagined(path, imagined, real, beside.environment, titles)
@@ -124,16 +124,16 @@ def build_offline_trainer(params: Params, seed: int, layout: Layout, device: str
     config = params.offline
     environment = TaskEnvironment(params.task.environment)
     split = load_split(layout, params)
-    environment.require_fit(split[0].spec, f"the offline data {params.task.dataset.id!r}")
-    offline = offline_buffer(all_trajectories(split), params, environment, device)
+    agent = make_agent(environment.spec, params.agent, make_generator(seed, "agent"), device)
+    fit_to_data(agent, split, params, environment)
+    offline = offline_buffer(all_trajectories(split, environment), params, environment, device)
     wanted = synthetic_transitions(config.synthetic_ratio, len(offline))
     longest = params.task.environment.max_episode_steps
     synthetic = make_buffer(wanted + longest + params.replay.n_step, params, environment, device, Source.IMAGINED)
-    agent = make_agent(environment.spec, params.agent, make_generator(seed, "agent"), device)
     beside = None
     if wanted:
         kept, _ = split
-        beside = Beside(wanted, load_synthesizer(layout, params, kept, device, environment), environment, kept, params.online.warm_start_offline_share)
+        beside = Beside(wanted, load_synthesizer(layout, params, kept, device, environment), environment, offline_starts(params, kept, environment))
     online = make_buffer(params.replay.n_step + 1, params, environment, device, Source.ONLINE)  # stays empty
     shares = ReplayConfig(
         synthetic_ratio=config.synthetic_ratio, offline_ratio=1 - config.synthetic_ratio, synthetic_batch_ratio=config.synthetic_ratio

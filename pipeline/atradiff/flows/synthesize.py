@@ -55,7 +55,7 @@ def synthesize(
 def _offline_starts(data: OfflineData, count: int, seed: int) -> tuple[Array, Array]:
     """States `[N, O]` of the data, drawn uniformly from all that a transition begins in, and the tasks `[N, K]` of their episodes."""
     rows = np.random.default_rng(seed).choice(data.transition_rows(), size=count)
-    return data.states[rows], data.tasks[np.searchsorted(data.episode_ends, rows, side="right")]
+    return data.states[rows], data.tasks[data.episodes_of(rows)]
 
 
 def _provenance(params: Params, layout: Layout) -> dict[str, Any]:

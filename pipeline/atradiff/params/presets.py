@@ -146,9 +146,10 @@ def _metaworld_preset(task: MetaWorldTask) -> Params:
             ),
         ),
         denoiser=replace(params.denoiser, horizons=[32], preconditioner=replace(params.denoiser.preconditioner, windows=50_000)),
-        synthesis=replace(params.synthesis, sampler=replace(params.synthesis.sampler, evaluations=2)),
+        synthesis=replace(params.synthesis, maximum_length=8, sampler=replace(params.synthesis.sampler, evaluations=2)),
         replay=replace(params.replay, offline_ratio=params.replay.half_of_the_real),
-        online=replace(params.online, warm_start_trajectories=256, warm_start_offline_share=0.0),
+        agent=replace(params.agent, standardize=True, imitation_weight=10.0),
+        online=replace(params.online, warm_start_trajectories=4_096, warm_start_offline_share=1.0, warm_start_goals="own"),
         control=replace(params.control, offline_ratio=0.75),
     )
 
