@@ -78,7 +78,7 @@ def test_every_job_can_be_asked_for() -> None:
 def test_a_missing_peer_is_named_with_what_to_do(job: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in peers.NEEDED[job]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(UserError, match=r"cannot be imported.*pip install -e '\.\[bench\]'"):
+    with pytest.raises(UserError, match=r"cannot be imported.*pip install -c constraints\.txt -e '\.\[bench\]'"):
         peers.require_peers([job])
 
 

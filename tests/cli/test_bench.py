@@ -46,7 +46,7 @@ def test_table_rows_and_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     [
         (("data", "--out", "bench.jpg"), "must end in .png or .svg"),
         (("data", "--threads", "100000"), "is more than the"),
-        (("train", "--peers"), "pip install -e '.[bench]'"),
+        (("train", "--peers"), "pip install -c constraints.txt -e '.[bench]'"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(

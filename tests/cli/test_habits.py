@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -59,6 +61,24 @@ def test_an_exit_code_tells_a_refusal_from_a_wrong_command_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int
 ) -> None:
     assert call(monkeypatch, *arguments) == code
+
+
+def test_a_place_that_cannot_be_written_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").touch()
+    (tmp_path / "params.yaml").mkdir()
+    assert call(monkeypatch, "use", "pointmaze-umaze") == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {tmp_path / 'params.yaml'} cannot be used (Is a directory): ")
+    assert err.count("\n") == 1
+
+
+def test_what_the_user_cannot_mend_keeps_its_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "write_text", Mock(side_effect=OSError(errno.EBADF, "Bad file descriptor")))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        call(monkeypatch, "use", "pointmaze-umaze")
 
 
 def test_the_shell_completes_runs_settings_and_algorithms(folder: Path) -> None:

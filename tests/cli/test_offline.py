@@ -18,6 +18,7 @@ HEAVY = ("torch", "prefect", "minari", "matplotlib", "pydantic", "gymnasium", "z
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").touch()
     return tmp_path
 
 
@@ -68,6 +69,15 @@ def test_use_refuses_an_unknown_task_and_writes_nothing(
     assert not (folder / "params.yaml").exists()
 
 
+def test_use_refuses_a_folder_that_is_no_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, "use", "pointmaze-umaze") == 1
+    assert "go to the project's folder, a clone of the repository" in capsys.readouterr().err
+    assert not (tmp_path / "params.yaml").exists()
+
+
 def test_shown_params_are_a_params_file(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     write_params(folder, tiny_params())
     assert call(monkeypatch, "show-params", "--set", "agent.tau=0.5", "--set", "denoiser.horizons=[4, 8]") == 0
@@ -115,4 +125,4 @@ def test_a_mistake_is_told_in_one_red_line(
 
 def test_outside_of_a_project_the_way_in_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, "convert") == 1
-    assert "write one here with `atradiff use pointmaze-umaze`" in capsys.readouterr().err
+    assert "go to the project's folder, a clone of the repository; `atradiff use TASK` writes one there" in capsys.readouterr().err

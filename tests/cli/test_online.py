@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -30,12 +32,19 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("prefect") / "home"
 
 
-def program(root: Path, prefect_home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def start(root: Path, prefect_home: Path, *arguments: str) -> subprocess.Popen[str]:
     """The program in a process of its own, with a fresh Prefect and no server to be found."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
     environment |= {"PREFECT_HOME": str(prefect_home), "PREFECT_SERVER_API_PORT": "9", "COLUMNS": "120"}
     command = [str(Path(sys.executable).parent / "atradiff"), *arguments]
-    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def program(root: Path, prefect_home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The program, waited for."""
+    process = start(root, prefect_home, *arguments)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +152,21 @@ def test_a_dry_run_that_resumes_goes_on_from_the_last_checkpoint(
     assert run.params().online.env_steps == 60
 
 
+def test_ctrl_c_ends_a_run_with_how_it_goes_on_and_no_error(run: RunFolder, prefect_home: Path) -> None:
+    path = run.path.parent / "cut"
+    process = start(run.path.parent.parent, prefect_home, "online", "run", "--arm", "agent", "--env-steps", "1000000", "--run-dir", str(path))
+    while process.poll() is None and not ((path / "metrics.jsonl").is_file() and RunFolder(path).metrics()):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130, out + err
+    assert f"`atradiff online run --resume --run-dir {path}` goes on" in err
+    assert "ERROR" not in out + err
+    with sqlite3.connect(prefect_home / "prefect.db") as database:
+        assert database.execute("select state_name from flow_run where name = 'cut'").fetchall() == [("Cancelled",)]
+    shutil.rmtree(path)
+
+
 def test_imagine_draws_a_picture(inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, "imagine", "--count", "3", "--out", "three.svg") == 0
     assert "3 imagined trajectories" in capsys.readouterr().out
@@ -161,6 +185,8 @@ def test_imagine_draws_a_picture(inside: Path, monkeypatch: pytest.MonkeyPatch, 
         (["run", "--set", "task.name=other"], "task.name"),
         (["run", "--arm", "rlpd", "--set", "task.dataset.held_out_share=0.5"], "task.dataset cannot be set for one run"),
         (["run", "--set", "replay.sinthetic_ratio=0"], "did you mean replay.synthetic_ratio?"),
+        (["run", "--arm", "agent", "--track", "wandb"], "install it with `pip install -c constraints.txt -e '.[wandb]'`"),
+        (["run", "--arm", "agent", "--track", "wandb", "--dry-run"], "--track wandb needs the extra [wandb]"),
         (["show", "nowhere"], "is no run folder"),
         (["compare", "nowhere"], "is no run folder"),
     ],
@@ -169,6 +195,7 @@ def test_a_mistake_is_told_in_one_line_and_starts_nothing(
     inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
 ) -> None:
     before = sorted(inside.glob("runs/*"))
+    monkeypatch.setitem(sys.modules, "wandb", None)
     assert call(monkeypatch, "online", *arguments) == 1
     err = capsys.readouterr().err
     assert err.startswith("error: ")

@@ -68,6 +68,8 @@ def test_tables_fit_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, lines)) <= 80
     assert any("1,000,000" in line and "100%" in line and "100,000.0" in line for line in lines)
     assert any("1,000,000" in line and "100,000 s" in line for line in lines)
+    console.print(runs_table([summarize("pointmaze-umaze-atradiff-seed0", ABOUT, [row(0, 1.0), row(1_000, 1.0)])]))
+    assert "pointmaze-umaze-atradiff-seed0 " in capsys.readouterr().out  # which is typed again
 
 
 def test_a_missing_number_is_a_dash() -> None:

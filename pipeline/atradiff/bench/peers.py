@@ -40,7 +40,8 @@ def peer(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise UserError(f"the peer {name} cannot be imported ({error}): install the peers with pip install -e '.[bench]', or leave --peers out") from error
+        install = "pip install -c constraints.txt -e '.[bench]'"
+        raise UserError(f"the peer {name} cannot be imported ({error}): install the peers with {install}, or leave --peers out") from error
 
 
 def require_peers(jobs: Sequence[str]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from farama_notifications import notifications
@@ -18,6 +19,9 @@ from atradiff.cli.study import study
 from atradiff.cli.synthesize import synthesize
 from atradiff.cli.ui import serve, ui
 from atradiff.errors import Stopped, UserError
+
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
+"""What the file system says where the user, and not the program, can mend it."""
 
 app = typer.Typer(
     name="atradiff",
@@ -73,5 +77,14 @@ def main() -> None:
         Console(stderr=True).print(Text(str(stop)), soft_wrap=True)
         sys.exit(stop.exit_code)
     except UserError as error:
-        Console(stderr=True).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
-        sys.exit(1)
+        _refuse(str(error))
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        place = error.filename or "a file"
+        _refuse(f"{place} cannot be used ({error.strerror}): make sure that you may write there and that there is room, or take another place")
+
+
+def _refuse(sentence: str) -> NoReturn:
+    Console(stderr=True).print(Text.assemble(("error: ", "bold red"), sentence), soft_wrap=True)
+    sys.exit(1)

@@ -26,7 +26,7 @@ def bench(
     jobs: Annotated[list[Job] | None, typer.Argument(metavar="JOB", help=f"What to measure: {', '.join(Job)}; all where none is named.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows into this file.")] = None,
     out: Annotated[Path | None, typer.Option(help="Draw times and floors into this .png or .svg.")] = None,
-    peers: Annotated[bool, typer.Option("--peers", help="Measure the peers, too (pip install -e '.\\[bench]').")] = False,
+    peers: Annotated[bool, typer.Option("--peers", help="Measure the peers, too (pip install -c constraints.txt -e '.\\[bench]').")] = False,
     repeats: Annotated[int, typer.Option(min=1, help="Alternating repeats; the median counts.")] = 5,
     threads: Annotated[int | None, typer.Option(min=1, help="Cores for everybody; all where it is not given.")] = None,
 ) -> None:

@@ -113,6 +113,8 @@ def use(
         path = find_root(Path.cwd()) / PARAMS_FILE
         before = path.read_text()
     except UserError:
+        if not (Path.cwd() / "dvc.yaml").is_file():
+            raise
         path, before = Path.cwd() / PARAMS_FILE, ""
     params = preset(task, data, mix or [])
     if algorithm is not None:

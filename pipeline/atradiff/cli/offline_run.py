@@ -54,6 +54,7 @@ def run(
     from atradiff.project.layout import Layout
     from atradiff.project.runs import OFFLINE_RUNS
     from atradiff.project.staleness import require_offline_stages
+    from atradiff.reporting.tracking import require_trackers
 
     if resume:
         require_nothing_to_change(set=overrides, synthetic_ratio=synthetic_ratio is not None)
@@ -71,6 +72,7 @@ def run(
     require_offline_stages(layout.root, params, models=params.offline.synthetic_ratio > 0)
     console = Console(stderr=as_json)
     warn = warning(console)
+    require_trackers(track or [])
     if dry_run:
         tell_plan(OfflineRun, params, OFFLINE, path, as_json, warn)
         return

@@ -67,6 +67,7 @@ def run(
     from atradiff.flows.run_folder import find_offline_run, new_run_path, newest_run_path, open_to_resume, settings_carried_over
     from atradiff.project.layout import Layout, find_root
     from atradiff.project.staleness import require_offline_stages
+    from atradiff.reporting.tracking import require_trackers
 
     if resume:
         require_nothing_to_change(set=overrides, algorithm=algorithm, init_from=init_from)
@@ -87,6 +88,7 @@ def run(
         require_offline_stages(layout.root, params, models=imagines)
     console = Console(stderr=as_json)
     warn = warning(console)
+    require_trackers(track or [])
     if dry_run:
         tell_plan(OnlineRun, params_of_arm(params, arm.value), arm, path, as_json, warn)
         return

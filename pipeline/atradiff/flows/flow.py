@@ -151,10 +151,14 @@ def _key(run: Run[Any], name: str) -> str:
 
 
 def _log_beside_the_bar(console: Console) -> None:
-    """Prefect's warnings go through the console of the progress bar. Exceptions are left out: they arrive at the caller anyway; and so are events
-    that do not arrive while the server is away, as `Pages` tells of that."""
+    """Prefect's warnings go through the console of the progress bar. Left out are exceptions and the state that a task ends in, as both arrive at
+    the caller anyway, and events that do not arrive while the server is away, as `Pages` tells of that."""
     for handler in logging.getLogger().handlers + logging.getLogger("prefect").handlers:
         if isinstance(handler, PrefectConsoleHandler):
             handler.console = console
             handler.setLevel(logging.WARNING)
-            handler.addFilter(lambda record: record.exc_info is None and not record.name.startswith("prefect._internal"))
+            handler.addFilter(_tells_anything_new)
+
+
+def _tells_anything_new(record: logging.LogRecord) -> bool:
+    return record.exc_info is None and not record.name.startswith("prefect._internal") and not record.getMessage().startswith("Finished in state")

@@ -79,4 +79,4 @@ def find_root(start: Path) -> Path:
     for folder in (start, *start.parents):
         if (folder / PARAMS_FILE).is_file():
             return folder
-    raise UserError(f"no {PARAMS_FILE} in {start} or above: go to the project's folder, or write one here with `atradiff use pointmaze-umaze`")
+    raise UserError(f"no {PARAMS_FILE} in {start} or above: go to the project's folder, a clone of the repository; `atradiff use TASK` writes one there")

@@ -34,7 +34,7 @@ class TensorBoard:
 
     def __init__(self, folder: Path, name: str, settings: Mapping[str, Any]) -> None:
         del name, settings
-        self._writer = _import("tensorboard", "torch.utils.tensorboard").SummaryWriter(str(folder))
+        self._writer = _library("tensorboard").SummaryWriter(str(folder))
 
     def log(self, metrics: Metrics, env_steps: int) -> None:
         for metric, value in metrics.items():
@@ -49,7 +49,7 @@ class WandB:
     """Weights & Biases; with `WANDB_MODE=offline` it writes into the run's folder and sends nothing."""
 
     def __init__(self, folder: Path, name: str, settings: Mapping[str, Any]) -> None:
-        wandb = _import("wandb", "wandb")
+        wandb = _library("wandb")
         self._run = wandb.init(project="atradiff", name=name, id=name, resume="allow", config=dict(settings), dir=str(folder))
 
     def log(self, metrics: Metrics, env_steps: int) -> None:
@@ -64,7 +64,7 @@ class Trackio:
 
     def __init__(self, folder: Path, name: str, settings: Mapping[str, Any]) -> None:
         del folder
-        self._trackio = _import("trackio", "trackio")
+        self._trackio = _library("trackio")
         self._trackio.init(project="atradiff", name=name, resume="allow", config=dict(settings))
 
     def log(self, metrics: Metrics, env_steps: int) -> None:
@@ -88,8 +88,15 @@ def tracking(names: Sequence[str], folder: Path, name: str, settings: Mapping[st
 TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "wandb": WandB, "trackio": Trackio}
 
 
-def _import(extra: str, module: str) -> Any:
+def require_trackers(names: Sequence[str]) -> None:
+    """Refuse a tracker whose library is not installed, before a run begins."""
+    for name in names:
+        _library(name)
+
+
+def _library(tracker: str) -> Any:
     try:
-        return importlib.import_module(module)
+        return importlib.import_module("torch.utils.tensorboard" if tracker == "tensorboard" else tracker)
     except ImportError as error:
-        raise UserError(f"--track {extra} needs the extra [{extra}]: install it with `pip install -e '.[{extra}]'`") from error
+        install = f"pip install -c constraints.txt -e '.[{tracker}]'"
+        raise UserError(f"--track {tracker} needs the extra [{tracker}]: install it with `{install}`") from error
