@@ -293,7 +293,7 @@ def test_warm_start_begins_in_resets_and_in_offline_states(make: Make, offline: 
 
 
 def test_warm_start_under_the_goals_of_the_data(make: Make, offline: OfflineData) -> None:
-    """Then states come with the tasks of their episodes, only the others need a reset, and a run goes on from its checkpoint as before."""
+    """Then states come with the tasks of their episodes, and only the others need a reset."""
     trainer = make(online=replace(ONLINE, warm_start_offline_share=0.4, warm_start_goals="own"))
     trainer.warm_start()
     pairs = {(t.states[i].tobytes(), t.task.tobytes()) for t in offline.trajectories() for i in range(len(t))}
