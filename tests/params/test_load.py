@@ -122,7 +122,7 @@ def test_a_broken_file_is_refused(path: Path, text: str, told: str) -> None:
 
 
 def test_a_missing_file_is_told_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="atradiff use"):
+    with pytest.raises(UserError, match="name a clone of the repository; `atradiff use TASK`"):
         load_params(tmp_path / "params.yaml")
 
 

@@ -39,7 +39,7 @@ def load_params(
         require_short(regular_file(path), str(path))
         text = path.read_text()
     except FileNotFoundError as error:
-        raise UserError(f"no {path.name} in {path.parent.resolve()}: run `atradiff use pointmaze-umaze` there to write one") from error
+        raise UserError(f"no {path.name} in {path.parent.resolve()}: name a clone of the repository; `atradiff use TASK` writes one there") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}): repair it, or write a new one with `atradiff use pointmaze-umaze`") from error
     values = read_yaml(text, str(path))
