@@ -12,6 +12,7 @@ from atradiff.agents.iql import IQL
 from atradiff.agents.make import AGENTS, make_agent
 from atradiff.agents.pex import PEX
 from atradiff.agents.take_over import take_over
+from atradiff.errors import UserError
 from atradiff.trajectory import TransitionBatch
 
 MEAN, SCALE = np.array([0.5, -1, 0, 3], np.float32), np.array([0.1, 2, 1, 7], np.float32)
@@ -59,3 +60,11 @@ def test_what_it_sees_goes_with_its_state_and_to_who_takes_over() -> None:
     take_over(expanded, learned.config, learned.state_dict(), "there")
     assert torch.equal(expanded.observation_mean, torch.from_numpy(MEAN))
     assert torch.equal(expanded.observation_scale, torch.from_numpy(SCALE))
+
+
+def test_an_agent_of_a_version_that_did_not_tell_what_it_saw_is_refused() -> None:
+    learned = made("iql")
+    state = {name: part for name, part in learned.state_dict().items() if not name.startswith("observation_")}
+    for algorithm in ("iql", "pex"):
+        with pytest.raises(UserError, match="there was learned with an earlier version of atradiff"):
+            take_over(made(algorithm), learned.config, state, "there")

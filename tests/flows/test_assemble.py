@@ -82,6 +82,8 @@ def test_of_several_tasks_data_an_agent_learns_from_its_own() -> None:
         learned = all_trajectories([mixed], environment)
         assert [tuple(t.task[-2:]) for t in learned] == [task_id] * number
     assert len(all_trajectories([mixed], TaskEnvironment(toys.REACH))) == 8, "there is one task"
+    with pytest.raises(UserError, match="no episode of the task at hand"):
+        all_trajectories([mixed.select(np.arange(5))], TaskEnvironment(replace(toys.REACH, task_id=(0, 1))))
 
 
 def test_no_synthetic_share_is_the_plain_agent_whatever_else_is_set() -> None:

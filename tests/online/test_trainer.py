@@ -91,7 +91,7 @@ def make(
             picked = PickedSet(adaptation.capacity, adaptation.random_drop)
             importance = td_error_importance(agent, replay.n_step, AGENT.discount)
             starts = OfflineStarts(offline, online.warm_start_offline_share, online.warm_start_goals, np.zeros(0, np.float32))
-            imagination = Imagination(synthesizer, adapter, picked, importance, starts, ends=True)
+            imagination = Imagination(synthesizer, adapter, picked, importance, starts)
         evaluator = Evaluator(environment, online.evaluation_episodes, seed=100)
         environments = [TaskEnvironment(environment) for _ in range(online.num_envs)]
         return Trainer(environments, evaluator, agent, MixedReplay(replay, *buffers), imagination, online, seed)

@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
@@ -70,7 +69,7 @@ class ActorCritic(ABC):
         self.config = config
         self.spec = spec
         self.device = torch.device(device)
-        self.standardize(np.zeros(spec.observation_dim, np.float32), np.ones(spec.observation_dim, np.float32))
+        self.standardize(torch.zeros(spec.observation_dim), torch.ones(spec.observation_dim))
         low, high = torch.tensor(spec.action_low), torch.tensor(spec.action_high)
         self.half_range = ((high - low) / 2).to(self.device)
         with torch.random.fork_rng(devices=[]):
@@ -98,10 +97,9 @@ class ActorCritic(ABC):
     def explored(self, observation: Tensor, noise: Tensor) -> Tensor:
         """An action `[N, A]` to explore by, from unit `noise [N, A]`."""
 
-    def standardize(self, mean: Array, scale: Array) -> None:
+    def standardize(self, mean: Array | Tensor, scale: Array | Tensor) -> None:
         """From now on see observations as (o - mean) / scale, `[D]` each (as TD3+BC does, Fujimoto and Gu 2021, section 5)."""
-        self.observation_mean = torch.tensor(mean, dtype=torch.float32, device=self.device)
-        self.observation_scale = torch.tensor(scale, dtype=torch.float32, device=self.device)
+        self.observation_mean, self.observation_scale = (torch.as_tensor(part).to(self.device, torch.float32) for part in (mean, scale))
 
     def seen(self, observation: Tensor) -> Tensor:
         """What the networks see of observations `[B, D]`."""
@@ -227,5 +225,9 @@ class ActorCritic(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, part in self._all_parts().items():
             part.load_state_dict(state[name])
-        self.standardize(state["observation_mean"].cpu().numpy(), state["observation_scale"].cpu().numpy())
+        self._load_beside_parts(state)
+
+    def _load_beside_parts(self, state: dict[str, Any]) -> None:
+        """What it sees, and how far it is."""
+        self.standardize(state["observation_mean"], state["observation_scale"])
         self.gradient_steps = int(state["gradient_steps"])

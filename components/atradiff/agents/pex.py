@@ -25,8 +25,7 @@ class PEX(IQL):
         parts = self._all_parts()
         for name in ("critic", "target_critic", "critic_optimizer", "value", "value_optimizer"):
             parts[name].load_state_dict(state[name])
-        self.standardize(state["observation_mean"].cpu().numpy(), state["observation_scale"].cpu().numpy())
-        self.gradient_steps = int(state["gradient_steps"])
+        self._load_beside_parts(state)
 
     @torch.no_grad()
     def act(self, observations: Array, generator: torch.Generator | None) -> Array:

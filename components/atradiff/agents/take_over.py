@@ -16,6 +16,8 @@ def take_over(agent: ActorCritic, learned: AgentConfig, state: dict[str, Any], w
 
     An agent goes on from its own kind and from any that has all its parts: td3 from td3bc, sac from calql, and pex expands iql.
     """
+    if "observation_mean" not in state:
+        raise UserError(f"{where} was learned with an earlier version of atradiff, which did not write down what its agent saw: run it anew")
     for name in NETWORK_SETTINGS:
         ours, theirs = getattr(agent.config, name), getattr(learned, name)
         if ours != theirs:

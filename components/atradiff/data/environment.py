@@ -140,9 +140,9 @@ class TaskEnvironment:
     def identity(self) -> Array:
         """The last entries `[I]` of every task vector, which tell which of several tasks this is; none where there is but one, or each reset draws
         its own."""
-        env = self.env.unwrapped
-        chosen = np.equal(env.tasks, self.config.reset_options["task"]) if isinstance(env, metaworld.MetaWorld) and "task" in self.config.reset_options else ()
-        return np.append(chosen, self.config.task_id).astype(np.float32)
+        env, task = self.env.unwrapped, self.config.reset_options.get("task")
+        among = env.tasks if isinstance(env, metaworld.MetaWorld) and task is not None else ()
+        return np.asarray([*(name == task for name in among), *self.config.task_id], np.float32)
 
     def _split(self, observation: Any) -> tuple[Array, Array]:
         state, task = split_observation(self.env.observation_space, observation, (), self.config.state_keys)

@@ -160,7 +160,7 @@ class OfflineTrainer:
             "replay/synthetic_share": synthetic / (stored + synthetic),
             "synthesis/trajectories": self.trajectories,
             "synthesis/mean_length": synthetic / self.trajectories if self.trajectories else 0.0,
-            **imagination_metrics(told, ends=self.beside is not None and bool(self.beside.starts.data.episode_terminated.any())),
+            **imagination_metrics(told, ends=self.beside is not None and self.beside.starts.ends),
             **{f"agent/{name}": float(value) for name, value in self._logs.items()},
             **self.clock.metrics(),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -35,22 +36,28 @@ class OfflineStarts:
     goals: Goals
     identity: Array
 
+    @property
+    def ends(self) -> bool:
+        """Whether the data knows of any end of the task."""
+        return bool(self.data.episode_terminated.any())
+
     def resets(self, count: int) -> int:
         """How many resets `count` starts take: under the task's goals each has its goal from one."""
         return count if self.goals == "task" else count - self._moved(count)
 
     def __call__(self, count: int, states: Array, tasks: Array, generator: torch.Generator) -> tuple[Array, Array]:
         """Starts, states `[count, O]` and tasks `[count, K]`: first those in the data, then those in the resets given, `resets(count)` of them."""
-        moved = self._moved(count)
-        known = np.arange(len(self.data.rows)) if self.goals == "task" else self._own()
-        rows = known[torch.randint(len(known), (moved,), generator=generator).numpy()]
+        moved, data = self._moved(count), self.data
         if self.goals == "task":
-            return np.concatenate([self.data.states[rows], states[moved:]]), tasks
-        return np.concatenate([self.data.states[rows], states]), np.concatenate([self.data.tasks[self.data.episodes_of(rows)], tasks])
+            rows = torch.randint(len(data.rows), (moved,), generator=generator).numpy()
+            return np.concatenate([data.states[rows], states[moved:]]), tasks
+        rows = self._own[torch.randint(len(self._own), (moved,), generator=generator).numpy()]
+        return np.concatenate([data.states[rows], states]), np.concatenate([data.tasks[data.episodes_of(rows)], tasks])
 
     def _moved(self, count: int) -> int:
         return round(self.share * count)
 
+    @cached_property
     def _own(self) -> IntArray:
         """The rows `[M]` in which a transition of the task begins."""
         rows = self.data.transition_rows()

@@ -43,15 +43,13 @@ NETWORKS = ("agent", "models")
 
 @dataclass(frozen=True)
 class Imagination:
-    """What an imagining agent has beside a plain one. `starts` say where else than in resets imagination begins beforehand; `ends` says
-    whether the offline data knows of any end of the task."""
+    """What an imagining agent has beside a plain one. `starts` say where else than in resets imagination begins beforehand."""
 
     synthesizer: Synthesizer
     adapter: Adapter
     picked: PickedSet
     importance: Importance
     starts: OfflineStarts
-    ends: bool
 
 
 class Trainer:
@@ -188,7 +186,7 @@ class Trainer:
             "adaptation/count": self.adapted,
             "adaptation/rolled_back": sum(a.rolled_back for a in self.adaptations),
             **adaptation_metrics(self.adaptations, self.distances, self.imagination.synthesizer if self.imagination else None),
-            **imagination_metrics(self.latest, ends=self.imagination is not None and self.imagination.ends),
+            **imagination_metrics(self.latest, ends=self.imagination is not None and self.imagination.starts.ends),
             **critic_errors(self.agent, self.replay, self.generators["watch"]),
             **{f"agent/{name}": float(value) for name, value in self._logs.items()},
             **self.clock.metrics(),

@@ -97,7 +97,6 @@ def build_trainer(params: Params, arm: Arm, seed: int, layout: Layout, device: s
             picked=PickedSet(params.adaptation.capacity, params.adaptation.random_drop),
             importance=_importance(params, agent, synthesizer),
             starts=offline_starts(params, kept, environment),
-            ends=bool(kept.episode_terminated.any()),
         )
     return Trainer(environments, evaluator, agent, mixed, imagination, params.online, seed)
 
@@ -130,7 +129,10 @@ def offline_starts(params: Params, kept: OfflineData, environment: TaskEnvironme
 
 def all_trajectories(split: Sequence[OfflineData], environment: TaskEnvironment) -> list[Trajectory]:
     """What an agent learns from: both parts, as holding some back serves the models' measurements; of several tasks, the environment's own."""
-    return [part.trajectory(int(episode)) for part in split for episode in np.flatnonzero(part.of_task(environment.identity))]
+    own = [part.trajectory(int(episode)) for part in split for episode in np.flatnonzero(part.of_task(environment.identity))]
+    if not own:
+        raise UserError("the offline data has no episode of the task at hand to learn from: see task.environment, and collect or convert data of that task")
+    return own
 
 
 def offline_buffer(trajectories: Sequence[Trajectory], params: Params, environment: TaskEnvironment, device: str) -> Buffer:
