@@ -34,6 +34,7 @@ first = synthesizer(state, task)[0]
 print(f"imagined from the first state: {len(first)} steps, return {first.episode_return:.2f}, terminated {first.terminated}")
 
 replay = ImaginingReplay(synthesizer)
+replay.warm_start()  # imagine before the first env step, as an online run does
 for _ in range(arguments.steps):
     action = environment.action_space.sample()  # your agent acts here
     observation, reward, terminated, truncated, _ = environment.step(action)
@@ -45,4 +46,4 @@ for _ in range(arguments.steps):
     batch = replay.sample(64)  # and learns from this one here: observation, action, reward, next_observation, discount
 
 replay_share = replay.mixed.synthetic_share
-print(f"{len(replay.mixed.online):,} real and {len(replay.mixed.synthetic):,} imagined transitions, {replay_share:.0%} imagined")
+print(f"{len(replay.mixed.online):,} real and {len(replay.mixed.synthetic):,} imagined transitions, {replay_share:.0%} imagined since the first env step")

@@ -1,6 +1,6 @@
 """Stable-Baselines3's agents, or SBX's, with imagination in their replay.
 
-    pip install stable-baselines3        # or sbx-rl
+    pip install -c constraints.txt stable-baselines3        # or sbx-rl
     python examples/sb3.py --project . --algorithm SAC --steps 5000
 """
 
@@ -28,8 +28,9 @@ model = algorithm(
     replay_buffer_kwargs={"project": arguments.project},
     gamma=0.99,
     seed=0,
+    **({"ent_coef": 0.01} if arguments.algorithm == "SAC" else {}),  # the entropy bonus that SAC sets for itself drowns a sparse reward
 )
 model.learn(arguments.steps)
 
 replay = model.replay_buffer.replay.mixed
-print(f"{len(replay.online):,} real and {len(replay.synthetic):,} imagined transitions, {replay.synthetic_share:.0%} imagined")
+print(f"{len(replay.online):,} real and {len(replay.synthetic):,} imagined transitions, {replay.synthetic_share:.0%} imagined since the first env step")

@@ -1,6 +1,6 @@
 """TorchRL's SAC with imagination in its replay.
 
-    pip install torchrl
+    pip install -c constraints.txt torchrl
     python examples/torchrl_sac.py --project . --steps 5000
 """
 
@@ -72,4 +72,4 @@ for data in collector:
         target.step()
 
 replay = buffer.replay.mixed
-print(f"{len(replay.online):,} real and {len(replay.synthetic):,} imagined transitions, {replay.synthetic_share:.0%} imagined")
+print(f"{len(replay.online):,} real and {len(replay.synthetic):,} imagined transitions, {replay.synthetic_share:.0%} imagined since the first env step")

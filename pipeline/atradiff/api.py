@@ -22,9 +22,10 @@ import torch
 from atradiff.data.environment import TaskEnvironment
 from atradiff.errors import UserError
 from atradiff.online.seeds import make_generator
+from atradiff.online.starts import reset_starts
 from atradiff.params.load import load_params
 from atradiff.params.schema import Params
-from atradiff.project.artifacts import load_split, load_synthesizer
+from atradiff.project.artifacts import load_split, load_synthesizer, offline_starts
 from atradiff.project.layout import PARAMS_FILE, Layout
 from atradiff.project.staleness import require_offline_stages
 from atradiff.replay.buffer import Buffer
@@ -51,6 +52,7 @@ class Synthesizer:
     def __init__(self, inner: _Synthesizer, params: Params, seed: int = 0, origin: tuple[Path, str] | None = None) -> None:
         self.inner = inner
         self.params = params
+        self.seed = seed
         self.generator = make_generator(seed, "synthesis")
         self._origin = origin
 
@@ -69,7 +71,7 @@ class Synthesizer:
         """A pickle holds where the models lie, and not the models."""
         if self._origin is None:
             raise TypeError("a synthesizer that was not loaded from a project cannot be pickled")
-        return _load_again, (*self._origin, self.generator.get_state())
+        return _load_again, (*self._origin, self.seed, self.generator.get_state())
 
     @property
     def spec(self) -> Spec:
@@ -85,6 +87,19 @@ class Synthesizer:
         if here.ndim != 2 or found != known:
             raise UserError(f"states and tasks have sizes {found}, but those of the project's data have {known}: give states [B, O] and tasks [B, K] of these")
         return [imagined.trajectory for imagined in self.inner(here, aims, self.generator)]
+
+    def warm_starts(self, count: int) -> tuple[Array, Array]:
+        """States `[count, O]` and tasks `[count, K]` that an online run's warm start would imagine from: states of the offline data and those that
+        episodes begin in, as `online.warm_start_offline_share` and `online.warm_start_goals` say. No env step is taken."""
+        if self._origin is None:
+            raise UserError("a synthesizer that was not loaded from a project knows no offline data to begin in: give the states to imagine from")
+        params = self.params
+        kept, _ = load_split(Layout(self._origin[0], params.task.name), params)
+        environment = TaskEnvironment(params.task.environment)
+        starts = offline_starts(params, kept, environment)
+        resets = reset_starts(environment, self.seed, (-1 - i for i in range(starts.resets(count))))
+        environment.close()
+        return starts(count, *resets, self.generator)
 
 
 class _Resets(gym.Wrapper[Any, Any, Any, Any]):
@@ -104,8 +119,8 @@ def make_environment(project: str | Path) -> gym.Env[Any, Any]:
     return _Resets(TaskEnvironment(config).env, config.reset_options)
 
 
-def _load_again(root: Path, device: str, generator_state: torch.Tensor) -> Synthesizer:
-    loaded = Synthesizer.load(root, device=device)
+def _load_again(root: Path, device: str, seed: int, generator_state: torch.Tensor) -> Synthesizer:
+    loaded = Synthesizer.load(root, seed=seed, device=device)
     loaded.generator.set_state(generator_state)
     return loaded
 
@@ -163,6 +178,13 @@ class ImaginingReplay:
         """Imagine from these states now, before the first env step: a warm start, which does not count in the synthetic share."""
         self._imagined(states, tasks)
         self.mixed.warm_start_transitions = self.mixed.synthetic.added
+
+    def warm_start(self, count: int | None = None) -> None:
+        """`imagine` from `count` starts as an online run does before its first env step, see `Synthesizer.warm_starts`; where it is None,
+        from `online.warm_start_trajectories`."""
+        count = self.synthesizer.params.online.warm_start_trajectories if count is None else count
+        if count:
+            self.imagine(*self.synthesizer.warm_starts(count))
 
     def clear(self) -> None:
         """Forget all transitions, real and imagined."""

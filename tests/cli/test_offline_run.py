@@ -140,6 +140,11 @@ def test_a_dry_run_tells_the_plan_and_starts_nothing(inside: Path, monkeypatch: 
     assert not Path(told["run_dir"]).exists()
 
 
+def test_an_offline_run_goes_by_the_name_that_is_listed_or_by_less(learned: RunFolder, online_project: Layout) -> None:
+    for name in (learned.name, f"offline/{learned.name}", str(learned.path)):
+        assert find_offline_run(online_project.root, name).path == learned.path
+
+
 @pytest.mark.parametrize("algorithm", [None, "pex"])
 def test_an_online_run_goes_on_from_it(learned: RunFolder, online_project: Layout, tmp_path: Path, algorithm: str | None) -> None:
     """With its settings of the agent and with no warm start, and again from its own checkpoint."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
 
 import toys
-from atradiff.data.environment import EnvironmentConfig, Oracle, TaskEnvironment, box_actions, flatten, split_observation
+from atradiff.data.environment import EnvironmentConfig, Oracle, TaskEnvironment, box_actions, flatten, split_observation, whole_kwargs
 from atradiff.errors import UserError
 
 
@@ -101,3 +102,11 @@ def test_the_oracle_needs_a_goal(reach: TaskEnvironment) -> None:
         Oracle(TaskEnvironment(replace(toys.REACH, achieved_goal=())))
     with pytest.raises(UserError, match="Pendulum-v1 offers none"):
         Oracle(TaskEnvironment(EnvironmentConfig("Pendulum-v1", achieved_goal=(0,))))
+
+
+def test_keyword_arguments_of_the_registration_count_as_given() -> None:
+    """A dataset recorded by another hand may name them all: it is the same environment."""
+    short = whole_kwargs("PointMaze_UMaze-v3", {"continuing_task": False})
+    assert short == whole_kwargs("PointMaze_UMaze-v3", gym.spec("PointMaze_UMaze-v3").kwargs | {"continuing_task": False})
+    assert short != whole_kwargs("PointMaze_UMaze-v3", {})
+    assert whole_kwargs("nobody/Knows-v0", {"a": 1}) == {"a": 1}

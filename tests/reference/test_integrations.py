@@ -51,7 +51,7 @@ def maze() -> gym.Env:
 
 
 def model(algorithm: Any, project: Path, env: Any = None, policy: str = "MultiInputPolicy", **settings: Any) -> Any:
-    kwargs = {"project": project, "synthetic_ratio": 0.5, "n_steps": 3, **settings.pop("replay", {})}
+    kwargs = {"project": project, "synthetic_ratio": 0.5, "n_steps": 3, "warm_start": 0, **settings.pop("replay", {})}
     return algorithm(
         policy, env or maze(), replay_buffer_class=ImaginingReplayBuffer, replay_buffer_kwargs=kwargs, buffer_size=1_000,
         learning_starts=20, batch_size=16, policy_kwargs={"net_arch": [16]}, seed=0, device="cpu", **settings,
@@ -71,6 +71,16 @@ def test_it_trains(algorithm: Any, online_project: Layout) -> None:
     assert sample.discounts.shape == sample.rewards.shape == sample.dones.shape == (16, 1)
     action, _ = trained.predict(maze().reset(seed=0)[0], deterministic=True)
     assert np.isfinite(action).all()
+
+
+@pytest.mark.parametrize("warm_start", [None, 5])
+def test_it_imagines_before_the_first_env_step(online_project: Layout, warm_start: int | None) -> None:
+    """As many trajectories as an online run does, or as asked for; they do not count in the share."""
+    replay = model(stable_baselines3.SAC, online_project.root, replay={"warm_start": warm_start}).replay_buffer.replay
+    asked = replay.synthesizer.params.online.warm_start_trajectories if warm_start is None else warm_start
+    begun = replay.mixed.synthetic.added
+    assert asked <= begun == replay.mixed.warm_start_transitions
+    assert len(replay.mixed.online) == replay.mixed.synthetic_share == 0
 
 
 def test_real_steps_arrive_as_the_library_stores_them(online_project: Layout) -> None:
@@ -186,7 +196,7 @@ def torchrl_parts(project: Path, **settings: Any) -> tuple[Any, Callable[[], Any
 
     from atradiff.integrations.torchrl import ImaginingReplayBuffer
 
-    return ImaginingReplayBuffer(project, batch_size=16, synthetic_ratio=0.5, **settings), lambda: GymWrapper(maze())
+    return ImaginingReplayBuffer(project, batch_size=16, synthetic_ratio=0.5, **{"warm_start": 0, **settings}), lambda: GymWrapper(maze())
 
 
 def test_torchrl_trains(online_project: Layout) -> None:
@@ -231,6 +241,11 @@ def test_torchrl_trains(online_project: Layout) -> None:
     assert len(buffer.replay.mixed.online) == STEPS
     assert buffer.replay.mixed.synthetic_share == pytest.approx(0.5, abs=0.05)
     assert not all(torch.equal(a, b) for a, b in zip(before, loss.parameters(), strict=True))
+
+
+def test_torchrl_begins_with_imagination(online_project: Layout) -> None:
+    buffer, _ = torchrl_parts(online_project.root, warm_start=None)
+    assert len(buffer) == buffer.replay.mixed.warm_start_transitions > 0
 
 
 def test_torchrl_discounts_by_the_steps_of_each_target(online_project: Layout) -> None:

@@ -88,15 +88,27 @@ def box_actions(space: spaces.Space[Any], where: str) -> spaces.Box:
     return space
 
 
+def _register(environment_id: str) -> None:
+    """Let gymnasium know of the environment, if it is one of those that we know where to find."""
+    if environment_id.startswith(("PointMaze", "AntMaze", "Fetch", "Franka", "Adroit")):
+        gym.register_envs(importlib.import_module("gymnasium_robotics"))
+    if environment_id == metaworld.ENVIRONMENT_ID:
+        metaworld.register()
+
+
+def whole_kwargs(environment_id: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The keyword arguments that `gym.make` gives the environment, those of its registration too: datasets may name them or not."""
+    _register(environment_id)
+    registered = gym.registry.get(environment_id)
+    return {**(registered.kwargs if registered else {}), **kwargs}
+
+
 class TaskEnvironment:
     """One environment with flat observations `[O + K]` (state, then task), float32; shifted where a `shift` is given."""
 
     def __init__(self, config: EnvironmentConfig, render_mode: str | None = None, shift: ShiftConfig = UNSHIFTED) -> None:
         self.config = config
-        if config.id.startswith(("PointMaze", "AntMaze", "Fetch", "Franka", "Adroit")):
-            gym.register_envs(importlib.import_module("gymnasium_robotics"))
-        if config.id == metaworld.ENVIRONMENT_ID:
-            metaworld.register()
+        _register(config.id)
         try:
             kwargs = {**config.kwargs, **({"render_mode": render_mode} if render_mode else {})}
             with warnings.catch_warnings():  # an older version is chosen because the data is from it

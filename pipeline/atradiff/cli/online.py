@@ -51,7 +51,7 @@ def run(
         str | None,
         typer.Option(
             metavar="RUN",
-            help="Go on from an offline run's agent, with its settings of the agent: a name in runs/offline/, or a folder.",
+            help="Go on from an offline run's agent, with its settings of the agent: a name that `atradiff offline list` shows, or a folder.",
             autocompletion=completion.offline_runs,
         ),
     ] = None,

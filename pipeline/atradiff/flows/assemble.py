@@ -29,10 +29,10 @@ from atradiff.online.importance import (
     uniform_importance,
 )
 from atradiff.online.seeds import make_generator
-from atradiff.online.starts import OfflineStarts, reset_starts
+from atradiff.online.starts import reset_starts
 from atradiff.online.trainer import Imagination, Trainer
 from atradiff.params.schema import Params
-from atradiff.project.artifacts import load_split, load_synthesizer, reward_arm, with_hindsight
+from atradiff.project.artifacts import load_split, load_synthesizer, offline_starts, reward_arm, with_hindsight
 from atradiff.project.layout import Layout
 from atradiff.replay.buffer import Buffer
 from atradiff.replay.mixed import MixedReplay
@@ -120,11 +120,6 @@ def fit_to_data(agent: ActorCritic, split: Sequence[OfflineData], params: Params
     if params.agent.standardize:
         known, dims = Normalizer.of(kept), kept.spec.state_dim
         agent.standardize(np.append(known.row_mean[:dims], known.task_mean), np.append(known.row_scale[:dims], known.task_scale))
-
-
-def offline_starts(params: Params, kept: OfflineData, environment: TaskEnvironment) -> OfflineStarts:
-    """Where imagination begins beforehand, but for resets."""
-    return OfflineStarts(kept, params.online.warm_start_offline_share, params.online.warm_start_goals, environment.identity)
 
 
 def all_trajectories(split: Sequence[OfflineData], environment: TaskEnvironment) -> list[Trajectory]:

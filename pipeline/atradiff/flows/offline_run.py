@@ -12,7 +12,7 @@ from atradiff.agents.make import make_agent
 from atradiff.data.environment import TaskEnvironment
 from atradiff.diffusion.checkpoint import save_checkpoint
 from atradiff.errors import UserError
-from atradiff.flows.assemble import EVALUATION_SEED, all_trajectories, fit_to_data, make_buffer, offline_buffer, offline_starts
+from atradiff.flows.assemble import EVALUATION_SEED, all_trajectories, fit_to_data, make_buffer, offline_buffer
 from atradiff.flows.checkpoints import Checkpoints
 from atradiff.flows.run import Result, Run, require_same_data
 from atradiff.flows.run_folder import AGENT_FILE, OFFLINE, RunFolder
@@ -24,7 +24,7 @@ from atradiff.online.plan import Phase
 from atradiff.online.seeds import make_generator
 from atradiff.online.symptoms import Symptom, find_symptoms
 from atradiff.params.schema import Params
-from atradiff.project.artifacts import load_split, load_synthesizer
+from atradiff.project.artifacts import load_split, load_synthesizer, offline_starts
 from atradiff.project.layout import Layout
 from atradiff.replay.mixed import MixedReplay, ReplayConfig
 from atradiff.reporting.pictures import learning_curves

@@ -231,9 +231,9 @@ def _newest(runs: Path, task: str, arm: str, seed: int, told: str) -> Path:
 
 
 def find_offline_run(root: Path, run: str) -> RunFolder:
-    """The offline run of that name, or in that folder; refuses one that has not come to its end."""
-    named = root / OFFLINE_RUNS / run
-    folder = RunFolder.open(named if (named / "run.json").is_file() else Path(run).resolve())
+    """The offline run of that name, with offline/ before it or without, or in that folder; refuses one that has not come to its end."""
+    named = [root / below / run for below in (OFFLINE_RUNS, RUNS)]
+    folder = RunFolder.open(next((path for path in named if (path / "run.json").is_file()), Path(run).resolve()))
     if not (folder.path / AGENT_FILE).is_file():
         raise UserError(f"{folder.path} holds no {AGENT_FILE}, which `atradiff offline run` leaves at its end: name an offline run that is done")
     return folder

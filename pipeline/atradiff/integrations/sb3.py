@@ -25,14 +25,15 @@ from atradiff.integrations.settings import replay_config
 from atradiff.trajectory import Array
 
 HER_SETTINGS = {"n_sampled_goal", "goal_selection_strategy", "copy_info_dict"}
-SETTINGS = ("project", "synthetic_ratio", "n_steps", "gamma", "seed")
+SETTINGS = ("project", "synthetic_ratio", "n_steps", "gamma", "warm_start", "seed")
 
 
 class ImaginingReplayBuffer(ReplayBuffer):  # pyright: ignore[reportUntypedBaseClass]
     """Stable-Baselines3's replay buffer over `ImaginingReplay`.
 
     `project` is the folder of an atradiff project whose offline stages are done. `synthetic_ratio` and `n_steps` are the project's
-    (`replay.synthetic_ratio`, `replay.n_step`) where they are None, `gamma` is its `agent.discount` and must be the model's.
+    (`replay.synthetic_ratio`, `replay.n_step`) where they are None, `gamma` is its `agent.discount` and must be the model's. `warm_start` is
+    how many trajectories are imagined before the first env step, the project's `online.warm_start_trajectories` where it is None; 0 is none.
     With VecNormalize imagined transitions are normalised as real ones are. Raises UserError for what is not supported: hindsight relabelling (HER)
     and `optimize_memory_usage`.
     """
@@ -50,6 +51,7 @@ class ImaginingReplayBuffer(ReplayBuffer):  # pyright: ignore[reportUntypedBaseC
         synthetic_ratio: float | None = None,
         n_steps: int | None = None,
         gamma: float | None = None,
+        warm_start: int | None = None,
         seed: int = 0,
         **unknown: Any,
     ) -> None:
@@ -70,6 +72,7 @@ class ImaginingReplayBuffer(ReplayBuffer):  # pyright: ignore[reportUntypedBaseC
         ):  # fmt: skip
             raise UserError(f"the environment's actions {actions} are not those of the project's data: give this environment's project")
         self.replay = ImaginingReplay(synthesizer, config, discount=gamma, unit_actions=True, seed=seed, device=self.device)
+        self.replay.warm_start(warm_start)
 
     def size(self) -> int:
         """Real transitions stored."""

@@ -30,6 +30,7 @@ class ImaginingReplayBuffer(ReplayBuffer):  # pyright: ignore[reportUntypedBaseC
 
     Data has the keys of the project's environment (`observation`, and where it has goals `achieved_goal` and `desired_goal`), `action`, and under
     `next` reward, terminated and truncated. Samples have the same, and `steps_to_next_obs`, by which TorchRL's losses discount n-step targets.
+    `warm_start` trajectories are imagined before the first env step, the project's `online.warm_start_trajectories` where it is None.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class ImaginingReplayBuffer(ReplayBuffer):  # pyright: ignore[reportUntypedBaseC
         n_steps: int | None = None,
         gamma: float | None = None,
         capacity: int | None = None,
+        warm_start: int | None = None,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -56,6 +58,7 @@ class ImaginingReplayBuffer(ReplayBuffer):  # pyright: ignore[reportUntypedBaseC
         self.usual_batch_size = batch_size
         self.gamma = params.agent.discount if gamma is None else gamma
         self.replay = ImaginingReplay(synthesizer, config, discount=self.gamma, seed=seed, device=device)
+        self.replay.warm_start(warm_start)
 
     def __len__(self) -> int:
         return len(self.replay)

@@ -10,7 +10,7 @@ from typing import Any
 
 from atradiff.data.collect import CollectConfig, read_recipe
 from atradiff.data.convert import open_dataset, state_keys
-from atradiff.data.environment import EnvironmentConfig
+from atradiff.data.environment import EnvironmentConfig, whole_kwargs
 from atradiff.data.hindsight import HindsightConfig
 from atradiff.data.metaworld import ENVIRONMENT_ID
 from atradiff.errors import UserError, did_you_mean
@@ -92,8 +92,12 @@ def _mixed(params: Params, mixed_with: Sequence[str]) -> Params:
     """Further datasets in the same store; told apart where their environments differ, the first one's being acted in."""
     ids = [params.task.dataset.id, *mixed_with]
     specs = [open_dataset(dataset_id).env_spec for dataset_id in mixed_with]
-    ours = (params.task.environment.id, params.task.environment.kwargs)
-    same = all(spec is not None and (spec.id, _plain_kwargs(spec.kwargs, name)) == ours for spec, name in zip(specs, mixed_with, strict=True))
+    ours = params.task.environment
+    ours = (ours.id, whole_kwargs(ours.id, ours.kwargs))
+    same = all(
+        spec is not None and (spec.id, whole_kwargs(spec.id, _plain_kwargs(spec.kwargs, name))) == ours
+        for spec, name in zip(specs, mixed_with, strict=True)
+    )
     settings = {
         "task.name": f"{params.task.name}-mixed",
         "task.dataset.mixed_with": list(mixed_with),

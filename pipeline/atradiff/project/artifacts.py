@@ -11,6 +11,7 @@ from atradiff.data.relabel import RewardArm
 from atradiff.data.store import OfflineData, read_store
 from atradiff.diffusion.checkpoint import load_denoiser
 from atradiff.errors import UserError
+from atradiff.online.starts import OfflineStarts
 from atradiff.params.schema import Params
 from atradiff.project.layout import Layout
 from atradiff.synthesis.bank import DenoiserBank
@@ -42,6 +43,11 @@ def with_hindsight(kept: OfflineData, params: Params) -> tuple[OfflineData, Hind
     config = params.task.hindsight
     hindsight = Hindsight(kept, params.task.environment.achieved_goal, config)
     return hindsight(kept, np.random.default_rng(config.seed)), hindsight
+
+
+def offline_starts(params: Params, kept: OfflineData, environment: TaskEnvironment) -> OfflineStarts:
+    """Where imagination begins beforehand, but for resets."""
+    return OfflineStarts(kept, params.online.warm_start_offline_share, params.online.warm_start_goals, environment.identity)
 
 
 def load_synthesizer(
