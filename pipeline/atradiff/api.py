@@ -20,9 +20,10 @@ import numpy as np
 import torch
 
 from atradiff.data.environment import TaskEnvironment
+from atradiff.data.store import OfflineData
 from atradiff.errors import UserError
 from atradiff.online.seeds import make_generator
-from atradiff.online.starts import reset_starts
+from atradiff.online.starts import beforehand
 from atradiff.params.load import load_params
 from atradiff.params.schema import Params
 from atradiff.project.artifacts import load_split, load_synthesizer, offline_starts
@@ -49,12 +50,15 @@ __all__ = [
 class Synthesizer:
     """Imagines trajectories from states: the models of a project, and a generator for what they draw."""
 
-    def __init__(self, inner: _Synthesizer, params: Params, seed: int = 0, origin: tuple[Path, str] | None = None) -> None:
+    def __init__(
+        self, inner: _Synthesizer, params: Params, seed: int = 0, origin: tuple[Path, str] | None = None, kept: OfflineData | None = None
+    ) -> None:
         self.inner = inner
         self.params = params
         self.seed = seed
         self.generator = make_generator(seed, "synthesis")
         self._origin = origin
+        self._kept = kept
 
     @classmethod
     def load(cls, project: str | Path, *, seed: int = 0, device: str = "cpu") -> Synthesizer:
@@ -65,7 +69,7 @@ class Synthesizer:
         require_offline_stages(root, params)
         kept, _ = load_split(layout, params)
         environment = TaskEnvironment(params.task.environment) if params.synthesis.reward == "oracle" else None
-        return cls(load_synthesizer(layout, params, kept, device, environment), params, seed, (root, device))
+        return cls(load_synthesizer(layout, params, kept, device, environment), params, seed, (root, device), kept)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle holds where the models lie, and not the models."""
@@ -91,13 +95,11 @@ class Synthesizer:
     def warm_starts(self, count: int) -> tuple[Array, Array]:
         """States `[count, O]` and tasks `[count, K]` that an online run's warm start would imagine from: states of the offline data and those that
         episodes begin in, as `online.warm_start_offline_share` and `online.warm_start_goals` say. No env step is taken."""
-        if self._origin is None:
+        if self._kept is None:
             raise UserError("a synthesizer that was not loaded from a project knows no offline data to begin in: give the states to imagine from")
-        params = self.params
-        kept, _ = load_split(Layout(self._origin[0], params.task.name), params)
-        environment = TaskEnvironment(params.task.environment)
-        starts = offline_starts(params, kept, environment)
-        resets = reset_starts(environment, self.seed, (-1 - i for i in range(starts.resets(count))))
+        environment = TaskEnvironment(self.params.task.environment)
+        starts = offline_starts(self.params, self._kept, environment)
+        resets = beforehand(environment, self.seed, starts.resets(count))
         environment.close()
         return starts(count, *resets, self.generator)
 

@@ -20,7 +20,7 @@ from atradiff.online.clock import Clock
 from atradiff.online.metrics import KEPT_FOR_PICTURES, Told, imagination_metrics
 from atradiff.online.plan import Phase, behind
 from atradiff.online.seeds import make_generator
-from atradiff.online.starts import OfflineStarts, reset_starts
+from atradiff.online.starts import OfflineStarts, beforehand
 from atradiff.replay.buffer import Buffer
 from atradiff.replay.mixed import MixedReplay
 from atradiff.synthesis.synthesizer import Imagined, Synthesizer, imagined_state, load_imagined
@@ -75,7 +75,7 @@ class Beside:
         generator, resets = make_generator(seed, "synthesis"), 0
         while buffer.added < self.transitions:
             needed = self.starts.resets(IMAGINED_AT_ONCE)
-            drawn = reset_starts(self.environment, seed, (-1 - resets - i for i in range(needed)))
+            drawn = beforehand(self.environment, seed, needed, resets)
             resets += needed
             states, tasks = self.starts(IMAGINED_AT_ONCE, *drawn, generator)
             order = torch.randperm(len(states), generator=generator).numpy()  # the last batch may not be needed whole

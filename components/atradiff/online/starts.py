@@ -26,6 +26,11 @@ def reset_starts(environment: TaskEnvironment, seed: int, episodes: Iterable[int
     return states.reshape(-1, spec.state_dim), tasks.reshape(-1, spec.task_dim)
 
 
+def beforehand(environment: TaskEnvironment, seed: int, count: int, drawn: int = 0) -> tuple[Array, Array]:
+    """`reset_starts` of `count` resets that are no episode of the run, behind the `drawn` first ones: their numbers are -1, -2, ..."""
+    return reset_starts(environment, seed, (-1 - drawn - i for i in range(count)))
+
+
 @dataclass(frozen=True)
 class OfflineStarts:
     """Which `share` of what is imagined beforehand begins in states of the `data`, and under which `goals`: the task at hand's, or those of the

@@ -23,7 +23,7 @@ from atradiff.online.importance import Importance, PickedSet
 from atradiff.online.metrics import KEPT_FOR_PICTURES, adaptation_metrics, critic_errors, imagination_metrics
 from atradiff.online.plan import OnlineConfig, Phase
 from atradiff.online.seeds import episode_seed, make_generator
-from atradiff.online.starts import OfflineStarts, reset_starts
+from atradiff.online.starts import OfflineStarts, beforehand
 from atradiff.replay.mixed import MixedReplay, SynthesisTrigger
 from atradiff.synthesis.actuators import Actuators
 from atradiff.synthesis.synthesizer import Imagined, Synthesizer, imagined_state, load_imagined
@@ -243,8 +243,7 @@ class Trainer:
     def _draw_resets(self) -> tuple[Array, Array]:
         """States `[N, O]` and tasks `[N, K]` of the resets that the warm start needs; no env step is taken for it."""
         assert self.imagination is not None
-        resets = self.imagination.starts.resets(self.config.warm_start_trajectories)
-        starts = reset_starts(self.environment, self.seed, (-1 - i for i in range(resets)))
+        starts = beforehand(self.environment, self.seed, self.imagination.starts.resets(self.config.warm_start_trajectories))
         self._open[0] = self._new_episode(0, self._open[0].number)
         return starts
 

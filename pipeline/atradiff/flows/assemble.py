@@ -29,7 +29,7 @@ from atradiff.online.importance import (
     uniform_importance,
 )
 from atradiff.online.seeds import make_generator
-from atradiff.online.starts import reset_starts
+from atradiff.online.starts import beforehand
 from atradiff.online.trainer import Imagination, Trainer
 from atradiff.params.schema import Params
 from atradiff.project.artifacts import load_split, load_synthesizer, offline_starts, reward_arm, with_hindsight
@@ -148,7 +148,7 @@ def _under_the_task(
         raise UserError(
             "control.offline_goals is task, but synthesis.reward generated tells no rewards of real states: set the first to own, or the second to goal"
         )
-    _, tasks = reset_starts(environment, seed, (-1 - i for i in range(params.online.warm_start_trajectories)))
+    _, tasks = beforehand(environment, seed, params.online.warm_start_trajectories)
     return [piece for i, trajectory in enumerate(trajectories) for piece in relabel(trajectory, tasks[i % len(tasks)], arm)]
 
 

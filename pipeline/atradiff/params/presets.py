@@ -92,10 +92,10 @@ def _mixed(params: Params, mixed_with: Sequence[str]) -> Params:
     """Further datasets in the same store; told apart where their environments differ, the first one's being acted in."""
     ids = [params.task.dataset.id, *mixed_with]
     specs = [open_dataset(dataset_id).env_spec for dataset_id in mixed_with]
-    ours = params.task.environment
-    ours = (ours.id, whole_kwargs(ours.id, ours.kwargs))
+    acted_in = params.task.environment
+    ours = whole_kwargs(acted_in.id, acted_in.kwargs)
     same = all(
-        spec is not None and (spec.id, whole_kwargs(spec.id, _plain_kwargs(spec.kwargs, name))) == ours
+        spec is not None and spec.id == acted_in.id and whole_kwargs(spec.id, _plain_kwargs(spec.kwargs, name)) == ours
         for spec, name in zip(specs, mixed_with, strict=True)
     )
     settings = {
