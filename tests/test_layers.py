@@ -9,7 +9,7 @@ import pytest
 
 COMPONENTS = Path(__file__).parent.parent / "components" / "atradiff"
 FORBIDDEN = {"prefect", "typer", "dvc", "rich", "pydantic", "matplotlib"}
-ROOMS = ["errors", "trajectory graphs untrusted numbers", "data", "replay diffusion", "synthesis agents", "online"]
+ROOMS = ["errors", "trajectory graphs products untrusted numbers", "data", "replay diffusion", "synthesis agents", "online"]
 """From the bottom up; rooms on one line are siblings that do not know each other."""
 
 

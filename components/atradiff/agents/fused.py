@@ -19,6 +19,7 @@ from torch.nn import functional
 from atradiff.agents.actor_critic import AgentConfig
 from atradiff.agents.networks import LAYER_NORM_EPSILON, LOG_STD_RANGE, EnsembleMLP
 from atradiff.agents.sac import SAC
+from atradiff.products import baddbmm, bmm
 from atradiff.trajectory import Spec, TransitionBatch
 
 
@@ -49,7 +50,7 @@ class Pass:
         hidden = x.expand(self._members, *x.shape)
         self._inputs, self._norms, self._masks = [hidden], [], masks
         for k, (weight, bias, output) in enumerate(zip(weights[:-1], biases[:-1], self._outputs, strict=False)):
-            hidden = torch.baddbmm(bias, hidden, weight, out=output)
+            hidden = baddbmm(bias, hidden, weight, out=output)
             if masks:
                 hidden.mul_(masks[k])
             if self._layer_norm:
@@ -59,15 +60,15 @@ class Pass:
         if weights[-1].shape[-1] == 1:  # a product with one column takes MKL four times as long
             torch.mul(hidden, weights[-1].mT, out=self._gradients[-1])
             return torch.sum(self._gradients[-1], -1, keepdim=True, out=self._outputs[-1]).add_(biases[-1])
-        return torch.baddbmm(biases[-1], hidden, weights[-1], out=self._outputs[-1])
+        return baddbmm(biases[-1], hidden, weights[-1], out=self._outputs[-1])
 
     def backward(self, gradient: Tensor, of_weights: list[Tensor], of_biases: list[Tensor]) -> None:
         """From the gradient of the outputs `[E, B, out]` to those of weights and biases, into the tensors given."""
         for k in reversed(range(len(self._weights))):
             if gradient.shape[-1] == 1:  # the same numbers in one row are ten times as fast as in one column
-                torch.bmm(gradient.mT, self._inputs[k], out=of_weights[k].mT)
+                bmm(gradient.mT, self._inputs[k], out=of_weights[k].mT)
             else:
-                torch.bmm(self._inputs[k].mT, gradient, out=of_weights[k])
+                bmm(self._inputs[k].mT, gradient, out=of_weights[k])
             torch.sum(gradient, 1, keepdim=True, out=of_biases[k])
             if k > 0:
                 gradient = self._through(k, gradient)
@@ -76,14 +77,14 @@ class Pass:
         """From the gradient of the outputs `[E, B, out]` to that of the input from column `first` on, `[B, in - first]`."""
         for k in reversed(range(1, len(self._weights))):
             gradient = self._through(k, gradient)
-        return torch.bmm(gradient, self._transposed[0][..., first:]).sum(0)
+        return bmm(gradient, self._transposed[0][..., first:]).sum(0)
 
     def _through(self, k: int, gradient: Tensor) -> Tensor:
         """From the gradient of layer k's output to that of the output of the layer before it."""
         if gradient.shape[-1] == 1:
             gradient = torch.mul(gradient, self._transposed[k], out=self._gradients[k])
         else:
-            gradient = torch.bmm(gradient, self._transposed[k], out=self._gradients[k])
+            gradient = bmm(gradient, self._transposed[k], out=self._gradients[k])
         torch.ops.aten.threshold_backward.grad_input(gradient, self._inputs[k], 0, grad_input=gradient)
         if self._layer_norm:
             linear, (mean, scale) = self._outputs[k - 1], self._norms[k - 1]

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from atradiff.products import baddbmm, bmm
+
 LOG_STD_RANGE = (-10.0, 2.0)
 LAYER_NORM_EPSILON = 1e-5
 
@@ -78,7 +80,7 @@ class _EnsembleMLP(torch.autograd.Function):
         hidden = x.expand(len(weights[0]), *x.shape)
         inputs, norms = [hidden], list[Tensor]()
         for k in range(depth - 1):
-            hidden = torch.baddbmm(biases[k], hidden, weights[k])
+            hidden = baddbmm(biases[k], hidden, weights[k])
             if masks:
                 hidden = hidden.mul_(masks[k])
             if layer_norm:
@@ -89,7 +91,7 @@ class _EnsembleMLP(torch.autograd.Function):
             inputs.append(hidden)
         ctx.depth, ctx.masks = depth, masks
         ctx.save_for_backward(*weights, *inputs, *norms)
-        return torch.baddbmm(biases[-1], hidden, weights[-1])
+        return baddbmm(biases[-1], hidden, weights[-1])
 
     @staticmethod
     @once_differentiable
@@ -102,10 +104,10 @@ class _EnsembleMLP(torch.autograd.Function):
         of_biases: list[Tensor | None] = [None] * depth
         for k in reversed(range(depth)):
             if ctx.needs_input_grad[3]:
-                of_weights[k] = torch.bmm(inputs[k].mT, gradient)
+                of_weights[k] = bmm(inputs[k].mT, gradient)
                 of_biases[k] = gradient.sum(1, keepdim=True)
             if k > 0:
-                gradient = torch.ops.aten.threshold_backward(torch.bmm(gradient, weights[k].mT), inputs[k], 0)
+                gradient = torch.ops.aten.threshold_backward(bmm(gradient, weights[k].mT), inputs[k], 0)
                 if norms:
                     linear, mean, scale = norms[3 * k - 3 : 3 * k]
                     gradient = torch.ops.aten.native_layer_norm_backward(
@@ -114,7 +116,7 @@ class _EnsembleMLP(torch.autograd.Function):
                 if ctx.masks:
                     gradient = gradient.mul_(ctx.masks[k - 1])
             elif ctx.needs_input_grad[0]:
-                of_x = torch.bmm(gradient, weights[0].mT).sum(0)
+                of_x = bmm(gradient, weights[0].mT).sum(0)
         return of_x, None, None, *of_weights, *of_biases
 
 

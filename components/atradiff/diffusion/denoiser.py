@@ -11,6 +11,7 @@ from annotated_types import Gt
 from torch import Tensor, nn
 from typing_extensions import Doc
 
+from atradiff import products
 from atradiff.data.normalizer import Normalizer
 from atradiff.data.windows import WindowBatch, Windows
 from atradiff.diffusion.backbone import NetworkConfig, RawNetwork, at_levels, in_bfloat16, make_backbone
@@ -103,7 +104,9 @@ class Denoiser(nn.Module):
         condition = torch.cat([state, torch.from_numpy(self.normalizer.tasks(tasks)).to(device)], dim=-1)
         noise = torch.randn(len(states), *self.noise_shape, generator=generator, device=generator.device).to(device)
         state, condition, noise = in_bucket(state, condition, noise)
-        return to_numpy(self._solve(state, condition, noise, config, generator if config.churn > 0 else None)[: len(states)])
+        with products.chosen(len(noise) * products.largest(self.backbone.parameters())):
+            rows = self._solve(state, condition, noise, config, generator if config.churn > 0 else None)
+        return to_numpy(rows[: len(states)])
 
     def _solve_ode(self, state: Tensor, condition: Tensor, noise: Tensor, config: SamplerConfig, generator: torch.Generator | None) -> Tensor:
         """Rows `[B, H, C]` from coefficients of unit noise `[B, R]`."""

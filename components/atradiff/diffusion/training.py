@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 from typing_extensions import Doc
 
+from atradiff import products
 from atradiff.graphs import Graphed
 
 Batch = TypeVar("Batch", contravariant=True)
@@ -87,6 +88,7 @@ class Fitting:
         self._average = copy.deepcopy(model)
         self._averaged = [p for p in self._average.parameters() if p.requires_grad]
         self._gradients = Graphed(self._descend)
+        self._flops = config.batch_size * products.largest(self._learning)
         self._norms = torch.zeros((), device=self._learning[0].device)
         self._look_every = LOOK_EVERY if self._norms.is_cuda else 1
         self._steps = 0
@@ -94,7 +96,9 @@ class Fitting:
 
     def step(self) -> Progress:
         """One gradient step. Raises `FloatingPointError` on a loss or gradient that is not finite; on a GPU up to `LOOK_EVERY` steps later."""
-        norm, logs = self._gradients(self._sample(self._generator), self._generator)
+        batch = self._sample(self._generator)
+        with products.chosen(self._flops):
+            norm, logs = self._gradients(batch, self._generator)
         self._norms += norm  # what is not finite stays so
         if (self._steps + 1) % self._look_every == 0 and not torch.isfinite(self._norms):
             raise FloatingPointError(f"the loss or its gradient is not finite by gradient step {self._steps + 1}: lower the learning rate")
