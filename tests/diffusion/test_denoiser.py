@@ -13,7 +13,7 @@ import toys
 from atradiff.data.normalizer import Normalizer
 from atradiff.data.store import OfflineData
 from atradiff.data.windows import Windows
-from atradiff.diffusion.backbone import ConditionEmbedding, NetworkConfig, at_levels, in_bfloat16
+from atradiff.diffusion.backbone import ConditionEmbedding, NetworkConfig, at_levels, attention, in_bfloat16
 from atradiff.diffusion.denoiser import Denoiser, NoiseConfig, train_denoiser
 from atradiff.diffusion.preconditioner import PreconditionerConfig, pin
 from atradiff.diffusion.sampler import SamplerConfig, sample
@@ -309,3 +309,10 @@ def test_a_network_at_several_levels_is_what_it_is_at_each(backbone: str, denois
     assert not torch.allclose(one_by_one[0], one_by_one[1], atol=1e-2)
     for answer, expected in zip(at_once, one_by_one, strict=True):
         assert torch.allclose(answer, expected, atol=1e-5)
+
+
+def test_attention_is_the_same_as_pytorchs() -> None:
+    """Written out on a CPU, by PyTorch's own kernel on a GPU."""
+    query, key, value = torch.randn(3, 2, 4, 8, 16, generator=toys.generator()).unbind(0)
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+    assert torch.allclose(attention(query, key, value), expected, atol=1e-6)

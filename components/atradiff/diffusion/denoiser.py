@@ -104,7 +104,8 @@ class Denoiser(nn.Module):
         condition = torch.cat([state, torch.from_numpy(self.normalizer.tasks(tasks)).to(device)], dim=-1)
         noise = torch.randn(len(states), *self.noise_shape, generator=generator, device=generator.device).to(device)
         state, condition, noise = in_bucket(state, condition, noise)
-        with products.chosen(len(noise) * products.largest(self.backbone.parameters())):
+        patches = self.horizon // self.network_config.patch if self.network_config.backbone == "dit" else 1
+        with products.chosen(len(noise) * patches * products.largest(self.backbone.parameters())):
             rows = self._solve(state, condition, noise, config, generator if config.churn > 0 else None)
         return to_numpy(rows[: len(states)])
 
