@@ -19,6 +19,7 @@ from atradiff.data.windows import Windows
 from atradiff.diffusion.denoiser import Denoiser
 from atradiff.diffusion.sampler import SamplerConfig
 from atradiff.errors import UserError
+from atradiff.synthesis.actuators import Actuators
 from atradiff.synthesis.bank import DenoiserBank
 from atradiff.synthesis.length_estimator import EstimatorNetworkConfig, LengthEstimator
 from atradiff.synthesis.prune import PruneConfig, Pruned
@@ -370,6 +371,18 @@ def test_original_share(normalizer: Normalizer, adapted: bool, share: float, low
     assert sum(asked) == 400
     assert low <= asked[1] <= high
     assert all(np.array_equal(i.trajectory.states[0], s) for i, s in zip(imagined, states, strict=True))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_all_imagined_actions_are_those_for_the_motors_as_they_are(normalizer: Normalizer, share: float) -> None:
+    """Whichever models they come from: what a motor does now was measured."""
+    synthesizer = make(normalizer, replace(KEEP_ALL, original_share=share), (4,))
+    synthesizer.adapted = True
+    before = synthesizer(STATES, TASKS, toys.generator())
+    synthesizer.actuators = Actuators(normalizer.spec, np.float32([-1, 2]))
+    for was, now in zip(before, synthesizer(STATES, TASKS, toys.generator()), strict=True):
+        assert np.allclose(now.trajectory.actions, was.trajectory.actions * [-1, 0.5], atol=1e-6)
+        assert np.array_equal(now.trajectory.states, was.trajectory.states)
 
 
 def forbidden(*arguments: object) -> None:

@@ -115,8 +115,8 @@ class Synthesizer:
     estimated anew (ours): windows are chained until one says that the task ends, or covers what is left. With `waypoints` each window
     aims at a goal on the way that is within its reach. No trajectory is longer than `time_limit`: an episode would be truncated there.
 
-    `reward_arm` is None for generated rewards, else the learned model's or the environment's function. Where `actuators` have changed, the
-    actions of the current denoisers are translated; those of the originals stay as they are.
+    `reward_arm` is None for generated rewards, else the learned model's or the environment's function. Where `actuators` have changed, all
+    imagined actions are translated, the originals' too: a motor that has been reversed is nothing to hold on to.
     """
 
     def __init__(
@@ -180,13 +180,12 @@ class Synthesizer:
         """Append to each chain in `going [G]` the window that begins in its state `[G, O]`; one batch for each denoiser."""
         horizons = self.bank.shortest_cover(lengths)
         for horizon in self.bank.horizons:
-            ours, theirs = (self.bank.current, ~original, self.actuators), (self.bank.original, original, None)
-            for denoisers, chosen, actuators in (ours, theirs):
+            for denoisers, chosen in ((self.bank.current, ~original), (self.bank.original, original)):
                 group = np.flatnonzero((horizons == horizon) & chosen)
                 if len(group):
                     windows = self._windows(denoisers[horizon], states[group], aims[group], tasks[group], generator)
                     for i, window in zip(going[group], windows, strict=True):
-                        chains[i].append(window.translated(actuators))
+                        chains[i].append(window.translated(self.actuators))
 
     def estimate_lengths(self, states: Array, tasks: Array) -> Array:
         """The configured quantile of the remaining steps, `[B]`, at least 1. Raises `NotFinite` where the estimator gives NaN or infinity."""
