@@ -87,9 +87,10 @@ def _of_shares(shares: dict[str, float], ways: dict[str, dict[str, Any]]) -> lis
 
 
 def _little_data(params: Params) -> list[Variant]:
-    """Shares of the 200,000 transitions. The control in the other way than the task's preset has it as well: who wins may depend on how much there is."""
+    """Shares of the 200,000 transitions. The control in the other way than the task's preset has it as well: who wins may depend on how much there is.
+    Nothing can be relabelled where no rewards of real states are told."""
     other = {"own goals": OWN_GOALS} if params.control.offline_goals == "task" else {"relabelled": RELABELLED}
-    return _of_shares({"20k": 0.1, "5k": 0.025}, other)
+    return _of_shares({"20k": 0.1, "5k": 0.025}, other if params.synthesis.reward != "generated" else {})
 
 
 def _imitation(params: Params) -> list[Variant]:
