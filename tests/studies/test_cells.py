@@ -78,3 +78,9 @@ def test_a_study_that_is_not_there() -> None:
     assert find_study("ratio").name == "ratio"
     with pytest.raises(UserError, match="no study 'ratios', did you mean ratio: `atradiff study list`"):
         find_study("ratios")
+
+
+def test_little_data_relabels_nothing_where_no_rewards_of_real_states_are_told() -> None:
+    labels = {task: [v.label for v in variants_of(STUDIES["little-data"], task, {})] for task in ("pointmaze-large", "metaworld-door-open")}
+    assert "rlpd, 5k, relabelled" in labels["pointmaze-large"]
+    assert labels["metaworld-door-open"] == ["atradiff, 20k", "rlpd, 20k", "atradiff, 5k", "rlpd, 5k"]
