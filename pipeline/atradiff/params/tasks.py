@@ -7,6 +7,7 @@ from typing import Any
 
 from atradiff.data.collect import Quality
 from atradiff.data.metaworld import ENVIRONMENT_ID
+from atradiff.synthesis.waypoints import WaypointConfig
 
 METAWORLD_PREFIX = "metaworld-"
 METAWORLD_STEPS = 300
@@ -25,8 +26,8 @@ class MazeTask:
     goal: tuple[int, int]
     max_episode_steps: int
     horizons: tuple[int, ...]
-    far: bool = False
-    """No horizon covers the way: windows aim at waypoints, and the models learn from pieces with goals that near."""
+    waypoints: WaypointConfig | None = None
+    """Where no horizon covers the way: windows aim at these, and the models learn from pieces with goals that near."""
     relabelled: bool = False
     """The control does better with its data under the task at hand, and a filter of what it imitates, than with the data's own goals."""
     qualities: tuple[Quality, ...] = SCRIPTED
@@ -93,8 +94,8 @@ Task = MazeTask | MetaWorldTask | GymnasiumTask
 UMAZE, MEDIUM, LARGE = ((1, 1), (3, 1)), ((1, 1), (6, 6)), ((1, 1), (7, 10))
 MAZES = {
     "pointmaze-umaze": MazeTask("PointMaze_UMaze-v3", "pointmaze/umaze", ("D4RL/pointmaze/umaze-v2",), *UMAZE, 300, (32, 64, 128)),
-    "pointmaze-medium": MazeTask("PointMaze_Medium-v3", "pointmaze/medium", ("D4RL/pointmaze/medium-v2",), *MEDIUM, 500, (32, 64), far=True, relabelled=True),
-    "pointmaze-large": MazeTask("PointMaze_Large-v3", "pointmaze/large", ("D4RL/pointmaze/large-v2",), *LARGE, 800, (32, 64), far=True),
+    "pointmaze-medium": MazeTask("PointMaze_Medium-v3", "pointmaze/medium", ("D4RL/pointmaze/medium-v2",), *MEDIUM, 500, (32, 64), WaypointConfig(48), relabelled=True),
+    "pointmaze-large": MazeTask("PointMaze_Large-v3", "pointmaze/large", ("D4RL/pointmaze/large-v2",), *LARGE, 800, (32, 64), WaypointConfig(36, landmarks=128)),
 }
 METAWORLD_TASKS = ("door-open", "drawer-open", "button-press-topdown", "window-close", "pick-place", "shelf-place")
 """Their offline data are one dataset, and so are their models."""
