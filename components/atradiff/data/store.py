@@ -22,7 +22,7 @@ from typing import Any, cast
 
 import numpy as np
 import zarr
-from zarr.storage import MemoryStore
+from zarr.storage import LocalStore, MemoryStore, StorePath
 
 from atradiff.errors import UserError
 from atradiff.trajectory import Array, BoolArray, IntArray, Spec, Trajectory
@@ -283,10 +283,8 @@ def _checked_arrays(path: Path, spec: Spec) -> dict[str, zarr.Array[Any]]:
         if file.is_symlink():  # and by nothing else does what is found in a folder lead out of it
             inside(path, file.relative_to(path).as_posix())
         bytes_stored += file.stat().st_size if file.is_file() else 0
-        if file.name == "zarr.json":
-            read_json(file)
-    group = zarr.open_group(path, mode="r")
-    arrays = {name: cast("zarr.Array[Any]", group[name]) for name in ARRAYS}
+    store = LocalStore(path, read_only=True)
+    arrays = {name: zarr.Array(zarr.AsyncArray(cast("Any", read_json(path / name / "zarr.json")), StorePath(store, name))) for name in ARRAYS}
     rows, episodes = arrays["rewards"].shape[0], arrays["episode_ends"].shape[0]
     for name, (shape, dtype) in {
         "states": ((rows, spec.state_dim), np.float32),
