@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
+from zarr.codecs import BloscCodec
 
 import toys
 from atradiff.data.store import ARRAYS, ROW_ARRAYS, OfflineData, concatenate, read_attributes, read_store, stack_trajectories, write_store
@@ -90,8 +94,8 @@ def test_unreadable_stores(tmp_path: Path, offline: OfflineData) -> None:
         read_store(path)
     write_store(path, offline, {})
     metadata = (path / "zarr.json").read_text()
-    (path / "zarr.json").write_text(metadata.replace('"format": 2', '"format": 99'))
-    with pytest.raises(UserError, match="format 99"):
+    (path / "zarr.json").write_text(metadata.replace('"format": 3', '"format": 2'))
+    with pytest.raises(UserError, match=r"has format 2, this version reads 3: run `dvc repro` to make it again"):
         read_store(path)
     (path / "zarr.json").write_text(metadata[: len(metadata) // 2])
     with pytest.raises(UserError, match="no Zarr store"):
@@ -164,6 +168,23 @@ def test_hostile_stores(stored: Path, change: Callable[[Path], None]) -> None:
     change(stored)
     with pytest.raises(UserError, match=r"is damaged \(.*\): run `atradiff convert`"):
         read_store(stored)
+
+
+def test_what_crashes_a_decoder_is_never_unpacked(stored: Path, offline: OfflineData) -> None:
+    """A Blosc frame that says it is long, and that its only block begins far behind its end, leads numcodecs' decoder out of its memory. The
+    program ended there when stores were compressed so, hence a process of its own."""
+    values = offline.rewards
+    group = zarr.open_group(stored)
+    array = group.create_array("rewards", shape=values.shape, dtype=values.dtype, shards=values.shape, compressors=[BloscCodec()], overwrite=True)
+    array[...] = values
+    shard = stored / "rewards" / "c" / "0"
+    frame = bytearray(shard.read_bytes())
+    frame[12:20] = (2**31 - 1).to_bytes(4, "little") + (0x7000_0000).to_bytes(4, "little")
+    shard.write_bytes(frame)
+    code = "import sys; from pathlib import Path; from atradiff.data.store import read_store; read_store(Path(sys.argv[1]))"
+    reader = subprocess.run([sys.executable, "-c", code, str(stored)], capture_output=True, text=True, check=False)
+    assert reader.returncode == 1, f"ended by signal {-reader.returncode}"
+    assert "rewards is laid out otherwise than" in reader.stderr
 
 
 def test_links_that_lead_out_of_a_store(stored: Path) -> None:

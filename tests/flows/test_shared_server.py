@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from atradiff.flows import server
-from atradiff.flows.server import SharedServer, answers
+from atradiff.flows.server import SharedServer, answers, with_few_statements
 
 STAND_IN = """
 import sys, types
@@ -89,3 +90,12 @@ def test_a_server_ends_when_its_users_were_killed(home: Path) -> None:
     assert user._process is not None
     assert user._process.wait(30) in (0, -signal.SIGTERM)
     assert not answers(user.url)
+
+
+def test_a_connection_to_sqlite_keeps_few_statements() -> None:
+    """And SQLAlchemy hands that on."""
+    url = with_few_statements("sqlite+aiosqlite:////home/prefect.db")
+    _, options = make_url(url).get_dialect()().create_connect_args(make_url(url))
+    assert options["cached_statements"] == 16
+    assert with_few_statements(url) == url
+    assert with_few_statements("postgresql+asyncpg://host/prefect") == "postgresql+asyncpg://host/prefect"

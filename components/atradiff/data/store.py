@@ -3,6 +3,8 @@
 Layout: an episode of T transitions takes T + 1 consecutive rows. Row t < T holds (state, action, reward) of transition t; the
 closing row holds the last state, a zero action and a zero reward. So a window is a plain slice, and the padding behind an
 episode's end is its closing row, repeated.
+
+Nothing is compressed: a store may come from a stranger, and what is not unpacked cannot deceive who unpacks it.
 """
 
 from __future__ import annotations
@@ -20,22 +22,19 @@ from typing import Any, cast
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec, BloscShuffle
-from zarr.storage import MemoryStore
+from zarr.storage import LocalStore, MemoryStore, StorePath
 
 from atradiff.errors import UserError
 from atradiff.trajectory import Array, BoolArray, IntArray, Spec, Trajectory
 from atradiff.untrusted import FOREIGN_ERRORS, Damaged, config_of, inside, read_json, reason
 
-FORMAT = 2
+FORMAT = 3
 CHUNK_ROWS = 16_384
 SHARD_ROWS = 262_144
 ROW_ARRAYS = ("states", "actions", "rewards")
 ARRAYS = (*ROW_ARRAYS, "tasks", "episode_ends", "episode_terminated")
 MAPPED_SHARE = 0.5
 """Of the machine's memory: rows that take more are mapped from a file."""
-MAXIMUM_COMPRESSION = 16_384
-"""Bytes that one byte of a store can stand for; rows that are all alike come to 8,000."""
 
 
 @dataclass(frozen=True)
@@ -214,9 +213,8 @@ def _create_array(group: zarr.Group, name: str, shape: tuple[int, ...], dtype: n
     chunk = min(CHUNK_ROWS, rows)
     shard = chunk * -(-min(SHARD_ROWS, rows) // chunk)
     columns = tuple(max(1, size) for size in shape[1:])
-    codec = BloscCodec(cname="zstd", clevel=5, shuffle=BloscShuffle.bitshuffle)
     chunks, shards, everything = (chunk, *columns), (shard, *columns), cast("Any", {"write_empty_chunks": True})
-    return group.create_array(name, shape=shape, dtype=dtype, chunks=chunks, shards=shards, compressors=[codec], config=everything)
+    return group.create_array(name, shape=shape, dtype=dtype, chunks=chunks, shards=shards, compressors=None, config=everything)
 
 
 @lru_cache(len(ARRAYS))
@@ -233,15 +231,15 @@ def read_attributes(path: Path) -> dict[str, Any]:
     except (OSError, *FOREIGN_ERRORS) as error:
         raise UserError(f"no Zarr store at {path}: run `dvc repro convert` (or `atradiff convert`) to make it") from error
     if found != FORMAT:
-        raise UserError(f"the store {path} has format {found}, this version reads {FORMAT}: run `atradiff convert` again")
+        raise UserError(f"the store {path} has format {found}, this version reads {FORMAT}: run `dvc repro` to make it again")
     return attributes
 
 
 def read_store(path: Path, mapped: bool | None = None) -> OfflineData:
-    """The whole store, decompressed and checked: into memory, or, `mapped`, into a file beside the store of which the system keeps in memory
+    """The whole store, checked: into memory, or, `mapped`, into a file beside the store of which the system keeps in memory
     what it has room for. Without a word on it, rows that would take more than half of the machine's memory are mapped.
 
-    Raises `UserError` where anything in it is not as `write_store` leaves it, before memory is taken for more than its files can hold.
+    Raises `UserError` where anything in it is not as `write_store` leaves it, before memory is taken for more than its files hold.
     """
     attributes = read_attributes(path)
     try:
@@ -279,16 +277,14 @@ def _read_store(path: Path, attributes: dict[str, Any], mapped: bool | None) -> 
 
 
 def _checked_arrays(path: Path, spec: Spec) -> dict[str, zarr.Array[Any]]:
-    """The arrays by name, each laid out as `write_store` lays it out, of the sizes that the spec says, and no larger than their files can hold."""
+    """The arrays by name, each laid out as `write_store` lays it out, of the sizes that the spec says, and no larger than their files are."""
     bytes_stored = 0
     for file in path.rglob("*"):
         if file.is_symlink():  # and by nothing else does what is found in a folder lead out of it
             inside(path, file.relative_to(path).as_posix())
         bytes_stored += file.stat().st_size if file.is_file() else 0
-        if file.name == "zarr.json":
-            read_json(file)
-    group = zarr.open_group(path, mode="r")
-    arrays = {name: cast("zarr.Array[Any]", group[name]) for name in ARRAYS}
+    store = LocalStore(path, read_only=True)
+    arrays = {name: zarr.Array(zarr.AsyncArray(cast("Any", read_json(path / name / "zarr.json")), StorePath(store, name))) for name in ARRAYS}
     rows, episodes = arrays["rewards"].shape[0], arrays["episode_ends"].shape[0]
     for name, (shape, dtype) in {
         "states": ((rows, spec.state_dim), np.float32),
@@ -301,7 +297,7 @@ def _checked_arrays(path: Path, spec: Spec) -> dict[str, zarr.Array[Any]]:
         if arrays[name].metadata.to_dict() != _layout(shape, np.dtype(dtype)):
             raise Damaged(f"{name} is laid out otherwise than {rows:,} rows of {episodes:,} episodes of its task are")
     claimed = sum(array.size * array.dtype.itemsize for array in arrays.values())
-    if claimed > MAXIMUM_COMPRESSION * bytes_stored:
+    if claimed > bytes_stored:
         raise Damaged(f"{rows:,} rows are claimed, and its files have {bytes_stored:,} bytes")
     return arrays
 

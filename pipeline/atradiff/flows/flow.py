@@ -22,6 +22,7 @@ from rich.console import Console
 
 from atradiff.errors import Stopped
 from atradiff.flows.artifacts import Artifacts
+from atradiff.flows.memory import collect_early, keep_giving_back
 from atradiff.flows.pace import Pace
 from atradiff.flows.pages import Pages
 from atradiff.flows.run import Run
@@ -48,6 +49,8 @@ def run_flow(run: Run[Any], progress: RunProgress, server: ApiServer, trackers: 
     look through it.
     """
     _log_beside_the_bar(progress.console)
+    keep_giving_back()
+    collect_early()
     _close_killed(run.folder.path)
 
     stops: list[Stopped] = []

@@ -22,7 +22,14 @@ from typing import NoReturn, Self
 import httpx
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogHandler
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_SERVER_API_HOST, PREFECT_SERVER_API_PORT, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    PREFECT_SERVER_API_HOST,
+    PREFECT_SERVER_API_PORT,
+    PREFECT_SERVER_DATABASE_CONNECTION_URL,
+    temporary_settings,
+)
 from prefect.settings.legacy import Setting
 
 from atradiff.errors import UserError
@@ -32,6 +39,7 @@ DRAIN_SECONDS = 10
 ENDING_SECONDS = 20
 BUSY_SECONDS = 30.0  # for a server that is said to be there: many runs may ask it at the same moment
 MAXIMUM_STARTS = 3
+CACHED_STATEMENTS = 16
 SERVER_LOG = "atradiff-server.log"
 SERVER = (sys.executable, "-m", "atradiff.flows.server_process")
 
@@ -70,7 +78,14 @@ class SharedServer:
             port = free_port(self._about.read_text().split())
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"{port}".encode(), 0)
-            environment = {**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+            environment = {
+                "MALLOC_ARENA_MAX": "1",  # glibc's: one heap for all of its threads is less torn than one for each
+                **os.environ,
+                "PREFECT_UI_ENABLED": "0",
+                "PREFECT__SERVER_EPHEMERAL": "1",
+                "PREFECT__SERVER_FINAL": "1",
+                "PREFECT_SERVER_DATABASE_CONNECTION_URL": with_few_statements(str(PREFECT_SERVER_DATABASE_CONNECTION_URL.value())),
+            }
             with self._log.open("ab") as log:
                 self._process = subprocess.Popen(
                     [*SERVER, str(port), str(lock), str(self._users_file)],
@@ -126,6 +141,12 @@ class SharedServer:
             yield None
         finally:
             os.close(descriptor)
+
+
+def with_few_statements(url: str) -> str:
+    """The database's address, with which a connection to SQLite keeps a few statements ready and not 128: inserting 20 events is another one than
+    inserting 19, takes 40 kB, and each connection has its own."""
+    return f"{url}?cached_statements={CACHED_STATEMENTS}" if url.startswith("sqlite") and "?" not in url else url
 
 
 def free_port(before: Sequence[str] = ()) -> int:

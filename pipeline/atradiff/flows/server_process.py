@@ -12,6 +12,8 @@ import sys
 import threading
 import time
 
+from atradiff.flows.memory import keep_giving_back, limit_sqlite
+
 LOOKS_SECONDS = 1.0
 
 
@@ -31,6 +33,8 @@ if __name__ == "__main__":
     port, lock, users = sys.argv[1:]
     os.pwrite(int(lock), f"{port} {os.getpid()}".encode(), 0)
     threading.Thread(target=_end_without_users, args=[users], daemon=True).start()
+    keep_giving_back()
+    limit_sqlite()
 
     import uvicorn  # takes seconds, in which others may want to know the above
 
