@@ -65,6 +65,8 @@ def test_terminated_and_truncated_stay_apart() -> None:
 def test_unknown_environments_and_bad_kwargs() -> None:
     with pytest.raises(UserError, match=r"'toys/Nothing-v0' cannot be made"):
         TaskEnvironment(replace(toys.REACH, id="toys/Nothing-v0"))
+    with pytest.raises(UserError, match=r"'nowhere:Nothing-v0' cannot be made .* that module must be found from here"):
+        TaskEnvironment(replace(toys.REACH, id="nowhere:Nothing-v0"))
     with pytest.raises(UserError, match="check its id and kwargs"):
         TaskEnvironment(replace(toys.REACH, kwargs={"gravity": 3}))
 

@@ -13,8 +13,10 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from atradiff.errors import UserError
+from atradiff.flows import server
 from atradiff.flows.serve import serving_seen_by_others
-from atradiff.flows.server import seen_by_others, serve_ui, ui_address
+from atradiff.flows.server import require_no_ui, seen_by_others, serve_ui, ui_address
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.3.2.1", "localhost", "::1"])
@@ -40,6 +42,12 @@ def test_serving_listens_to_nobody_unless_told_otherwise() -> None:
         assert serving_seen_by_others() is None
         with temporary_settings({PREFECT_RUNNER_SERVER_ENABLE: True}):
             assert "listens on 0.0.0.0" in str(serving_seen_by_others())
+
+
+def test_a_second_server_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "answers", lambda url: url == f"{ui_address()}/api")
+    with pytest.raises(UserError, match=r"already runs at .*: open that, or stop it first"):
+        require_no_ui()
 
 
 @pytest.mark.parametrize("told", [None, "http://localhost:4200/api"])

@@ -12,6 +12,7 @@ from minari.data_collector import EpisodeBuffer
 import toys
 from atradiff.data.environment import TaskEnvironment
 from atradiff.errors import UserError
+from atradiff.params.load import ALLOW_IMPORT
 from atradiff.params.presets import preset
 from atradiff.params.tasks import MAZES, METAWORLD
 
@@ -107,3 +108,19 @@ def test_a_dataset_of_ones_own_becomes_a_task(tmp_path: Path, monkeypatch: pytes
     own_dataset("mine/nowhere-v0", [20], None)
     with pytest.raises(UserError, match="names no environment"):
         preset("mine/nowhere-v0")
+
+
+@pytest.mark.filterwarnings("ignore:`.*` is set to None:UserWarning")
+def test_an_environment_that_a_module_registers_is_found_by_the_module_once_the_user_trusts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dataset's own specification has the environment's name alone, also where it was made as MODULE:NAME."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    monkeypatch.delenv(ALLOW_IMPORT, raising=False)
+    gym.register("away/Reach-v0", "toys:Reach", max_episode_steps=12)
+    own_dataset("mine/reach-v0", [20], gym.make("away/Reach-v0"))
+    assert preset("mine/reach-v0").task.environment.id == "away/Reach-v0"
+    del gym.registry["away/Reach-v0"]
+    with pytest.raises(UserError, match="which runs the code of 'toys': if you trust it, say `atradiff --allow-import toys"):
+        preset("mine/reach-v0")
+    monkeypatch.setenv(ALLOW_IMPORT, "toys")
+    assert preset("mine/reach-v0").task.environment.id == "toys:away/Reach-v0"
+    assert preset("mine/reach-v0", mixed_with=["mine/reach-v0"]).task.environment.task_id == ()

@@ -63,13 +63,22 @@ def test_tables_fit_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [row(0, None), row(1_000_000, 1.0, 100_000.0)]
     console = Console(width=80)
     console.print(evaluations_table(rows))
-    console.print(runs_table([summarize("pointmaze-medium-atradiff-seed0-12", ABOUT, rows), summarize("empty", ABOUT, [])]))
+    console.print(runs_table([summarize("pointmaze-medium-atradiff-seed0-12", ABOUT, rows), summarize("empty", ABOUT, [])], 80))
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert any("1,000,000" in line and "100%" in line and "100,000.0" in line for line in lines)
-    assert any("1,000,000" in line and "100,000 s" in line for line in lines)
-    console.print(runs_table([summarize("pointmaze-umaze-atradiff-seed0", ABOUT, [row(0, 1.0), row(1_000, 1.0)])]))
-    assert "pointmaze-umaze-atradiff-seed0 " in capsys.readouterr().out  # which is typed again
+    assert any("pointmaze-medium-atradiff-seed0-12 " in line and "1,000,000" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "left_out"),
+    [("pointmaze-umaze-atradiff-seed0", set()), ("offline/metaworld-button-press-topdown-td3bc-seed0", {"time", "seed", "mean", "arm"})],
+)
+def test_a_runs_name_stays_whole_and_other_columns_give_way(name: str, left_out: set[str], capsys: pytest.CaptureFixture[str]) -> None:
+    Console(width=80).print(runs_table([summarize(name, ABOUT, [row(0, 1.0), row(1_000, 1.0)])], 80))
+    headings, _, cells = capsys.readouterr().out.splitlines()
+    assert {heading for heading in ("run", "arm", "seed", "steps", "at 90 %", "mean", "last", "time") if heading not in headings} == left_out
+    assert cells.split()[0] == name  # which is typed again
 
 
 def test_a_missing_number_is_a_dash() -> None:
@@ -135,6 +144,7 @@ def test_progress_leaves_a_line_for_each_evaluation(capsys: pytest.CaptureFixtur
     assert "100 env steps: success 50%, 10 s" in out
     assert "200 env steps: return 1.00, 10 s" in out
     assert out.count("scattered lengths: train it longer") == 1
+    assert len(out.splitlines()) == 3  # and no bar, as this is a log
 
 
 @pytest.mark.parametrize("width", [30, 60, 120])

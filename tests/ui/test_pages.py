@@ -129,5 +129,5 @@ def test_prefects_pages_show_the_run_its_phases_and_its_pictures(run: Path, ui: 
     visit.page.wait_for_function("[...document.images].some(image => image.src.startsWith('data:image/svg') && image.naturalWidth > 300)")
     visit.page.goto(f"{address}/artifacts/key/{NAME}-evaluations")
     visit.page.locator("a[href*='/artifacts/artifact/']").first.click()
-    visit.page.get_by_text("eval/success_rate").first.wait_for()
+    visit.page.get_by_text("success", exact=True).first.wait_for()
     assert visit.errors == []

@@ -96,6 +96,12 @@ def _register(environment_id: str) -> None:
         metaworld.register()
 
 
+def is_registered(environment_id: str) -> bool:
+    """Whether `gym.make` knows it by itself, as it does its own environments and those that we know where to find."""
+    _register(environment_id)
+    return environment_id in gym.registry
+
+
 def whole_kwargs(environment_id: str, kwargs: dict[str, Any]) -> dict[str, Any]:
     """The keyword arguments that `gym.make` gives the environment, those of its registration too: datasets may name them or not."""
     _register(environment_id)
@@ -116,8 +122,11 @@ class TaskEnvironment:
                 self.env: gym.Env[Any, Any] = gym.make(
                     config.id, max_episode_steps=config.max_episode_steps, disable_env_checker=True, **kwargs
                 )
-        except (gym.error.Error, TypeError) as error:
-            raise UserError(f"task.environment {config.id!r} cannot be made ({error}): check its id and kwargs in params.yaml") from error
+        except (gym.error.Error, ImportError, TypeError) as error:
+            raise UserError(
+                f"task.environment {config.id!r} cannot be made ({error}): check its id and kwargs in params.yaml; "
+                "of one that a module registers the id is MODULE:NAME, and that module must be found from here"
+            ) from error
         shift_environment(self.env, shift, f"task.environment {config.id!r}")
         self.action_space = box_actions(self.env.action_space, f"task.environment {config.id!r}")
         state_dim, goal_dim = space_dims(self.env.observation_space, config.state_keys)

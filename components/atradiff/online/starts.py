@@ -23,7 +23,7 @@ def reset_starts(environment: TaskEnvironment, seed: int, episodes: Iterable[int
     """States `[N, O]` and tasks `[N, K]` of the resets with these numbers, see `episode_seed`; no env step is taken for it."""
     starts, spec = [environment.reset(episode_seed(seed, episode)) for episode in episodes], environment.spec
     states, tasks = (np.asarray([start[part] for start in starts], np.float32) for part in (0, 1))
-    return states.reshape(-1, spec.state_dim), tasks.reshape(-1, spec.task_dim)
+    return states.reshape(len(starts), spec.state_dim), tasks.reshape(len(starts), spec.task_dim)  # also where either is 0
 
 
 def beforehand(environment: TaskEnvironment, seed: int, count: int, drawn: int = 0) -> tuple[Array, Array]:

@@ -123,10 +123,9 @@ def use(
     path.write_text(after)
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "before", PARAMS_FILE, lineterm="", n=1)
     difference = "\n".join(lines) if before else ""
-    console = Console()
     if difference:
-        _print_coloured(console, difference, "diff")
-    console.print(f"{path} is {'unchanged' if before == after else 'written'}: task [bold]{task}[/]")
+        _print_text(difference, "diff")
+    Console().print(f"{path} is {'unchanged' if before == after else 'written'}: task [bold]{task}[/]", soft_wrap=True, highlight=False)
 
 
 def show_params(overrides: SetOption = None, algorithm: AlgorithmOption = None, as_json: JsonOption = False) -> None:
@@ -139,19 +138,21 @@ def print_params(params: Params, as_json: bool) -> None:
     """As YAML, coloured where someone looks at it, or as JSON."""
     from atradiff.params.render import render_yaml, to_dict
 
-    console = Console()
     if as_json:
         typer.echo(json.dumps(to_dict(params), indent=2))
-    elif console.is_terminal:
-        _print_coloured(console, render_yaml(params), "yaml")
     else:
-        typer.echo(render_yaml(params), nl=False)
+        _print_text(render_yaml(params).rstrip(), "yaml")
 
 
-def _print_coloured(console: Console, text: str, language: str) -> None:
+def _print_text(text: str, language: str) -> None:
+    """Coloured and wrapped where someone looks at it, as it is elsewhere."""
     from rich.syntax import Syntax  # slow to import, and --help must answer at once
 
-    console.print(Syntax(text, language, theme="ansi_light", background_color="default", word_wrap=True))
+    console = Console()
+    if console.is_terminal:
+        console.print(Syntax(text, language, theme="ansi_light", background_color="default", word_wrap=True))
+    else:
+        typer.echo(text)
 
 
 def collect() -> None:

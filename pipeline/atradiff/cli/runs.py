@@ -108,7 +108,8 @@ def _print_summaries(summaries: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(summaries, indent=2))
     elif summaries:
-        Console().print(runs_table(summaries))
+        console = Console()
+        console.print(runs_table(summaries, console.width))
     else:
         Console().print("no runs yet: start one with [bold]atradiff online run")
 

@@ -12,11 +12,12 @@ from atradiff.cli.offline import project
 
 
 def ui() -> None:
-    """Serve Prefect's pages with all online runs, until Ctrl-C."""
-    from atradiff.flows.server import seen_by_others, serve_ui, ui_address
+    """Serve Prefect's pages with all runs, until Ctrl-C."""
+    from atradiff.flows.server import require_no_ui, seen_by_others, serve_ui, ui_address
 
+    require_no_ui()
     console = Console()
-    console.print(f"online runs: [bold]{ui_address()}[/] (runs started from now on report here; Ctrl-C ends it)", highlight=False)
+    console.print(f"runs: [bold]{ui_address()}[/] (those started from now on report here; Ctrl-C ends it)", highlight=False, soft_wrap=True)
     if warning := seen_by_others():
         console.print(f"[yellow]warning[/]: {warning}", soft_wrap=True, highlight=False)
     serve_ui()
@@ -24,10 +25,11 @@ def ui() -> None:
 
 def serve(jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1) -> None:
     """Let runs be started from Prefect's pages, until Ctrl-C."""
-    from atradiff.flows.serve import serve_deployment, serving_seen_by_others
+    from atradiff.flows.serve import serve_deployment, server_url, serving_seen_by_others
     from atradiff.flows.server import ui_address
 
     params, layout = project()
+    url = server_url()
     os.chdir(layout.root)  # where the runs that are started are to find the project
     task = params.task.name
     console = Console()
@@ -36,4 +38,4 @@ def serve(jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time."
     )
     if warning := serving_seen_by_others():
         console.print(f"[yellow]warning[/]: {warning}", soft_wrap=True, highlight=False)
-    serve_deployment(layout.root, task, jobs)
+    serve_deployment(url, layout.root, task, jobs)

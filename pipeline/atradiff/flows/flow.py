@@ -33,7 +33,7 @@ from atradiff.online.plan import Phase
 from atradiff.online.symptoms import Symptom
 from atradiff.reporting.progress import RunProgress
 from atradiff.reporting.report import inline_image
-from atradiff.reporting.summary import evaluation_rows, in_words, steps_of
+from atradiff.reporting.summary import evaluation_cells, in_words, steps_of
 from atradiff.reporting.tracking import Tracker
 
 PICTURES_SHARE = 0.1
@@ -132,10 +132,10 @@ def why_killed(folder: Path, ours: Path) -> str | None:
 
 def _show_tables(run: Run[Any], symptoms: list[Symptom], pages: Pages, artifacts: Artifacts) -> None:
     """The evaluations and the failure signatures."""
-    seen = [symptom._asdict() for symptom in symptoms]
+    headings, cells = evaluation_cells(run.folder.metrics()[-SHOWN_EVALUATIONS:])
     tables = {
-        "evaluations": (evaluation_rows(run.folder.metrics()[-SHOWN_EVALUATIONS:]), f"Evaluations of {run.folder.name}"),
-        "symptoms": (seen, "Failure signatures: what is seen, and what to do about it"),
+        "evaluations": ([dict(zip(headings, row, strict=True)) for row in cells], f"Evaluations of {run.folder.name}"),
+        "symptoms": ([symptom._asdict() for symptom in symptoms], "Failure signatures: what is seen, and what to do about it"),
     }
     for name, (table, description) in tables.items():
         pages.show(name, partial(artifacts.show, TableArtifact(table=table, key=_key(run, name), description=description)))

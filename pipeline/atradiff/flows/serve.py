@@ -3,11 +3,14 @@
 # No postponed annotations here: Prefect loads this file alone, and could not look the parameters' types up then.
 import subprocess
 import sys
+from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from prefect import flow, get_run_logger
+from prefect import State, flow, get_run_logger
 from prefect.settings import PREFECT_API_URL, PREFECT_RUNNER_SERVER_ENABLE, PREFECT_RUNNER_SERVER_HOST, temporary_settings
+from prefect.states import Failed
 from pydantic import Field
 
 from atradiff.errors import UserError
@@ -21,7 +24,7 @@ def start_run(
     env_steps: Annotated[int | None, Field(ge=1)] = None,
     algorithm: str | None = None,
     settings: list[str] | None = None,
-) -> None:
+) -> State | None:
     """Start an online run in the project that `atradiff serve` was called in.
 
     The run is a process and a flow run `atradiff-online` of its own; what it prints is this one's log, and if this one is cancelled, it stops.
@@ -37,18 +40,23 @@ def start_run(
     options = [part for option, value in given.items() if value is not None for part in (option, str(value))]
     sets = [part for setting in settings or [] for part in ("--set", setting)]
     command = [sys.executable, "-m", "atradiff.cli", "online", "run", *options, *sets]
-    log, last = get_run_logger(), "it said nothing"
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    log, last = get_run_logger(), deque(["it said nothing"], maxlen=1)
+
+    def follow(lines: Iterable[str]) -> None:
+        for text in filter(None, map(str.strip, lines)):
+            log.info(text)
+            last.append(text)
+
+    # In a group of its own: a cancelled flow run's whole group gets a signal, and a second one would end the run at once, without a checkpoint.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0) as process:
         assert process.stdout is not None
         try:
-            for line in process.stdout:
-                if text := line.strip():
-                    log.info(last := text)
+            follow(process.stdout)
         except BaseException:  # cancelled: the run is to end, too
             process.terminate()
+            follow(process.stdout)
             raise
-    if process.returncode != 0:
-        raise RuntimeError(f"the run ended with exit code {process.returncode}: {last}")
+    return Failed(message=f"the run ended with exit code {process.returncode}: {last[0]}") if process.returncode else None
 
 
 def serving_seen_by_others() -> str | None:
@@ -57,10 +65,15 @@ def serving_seen_by_others() -> str | None:
     return seen_by_others(PREFECT_RUNNER_SERVER_HOST) if PREFECT_RUNNER_SERVER_ENABLE.value() else None
 
 
-def serve_deployment(root: Path, task: str, jobs: int) -> None:
-    """Offer `start_run` for the project in `root` at the server there is, until Ctrl-C; at most `jobs` runs at the same time."""
+def server_url() -> str:
+    """The API of the server that there is."""
     url = PREFECT_API_URL.value() or f"{ui_address()}/api"
     if not answers(url):
         raise UserError(f"no Prefect server answers at {url}: start one with `atradiff ui` in another terminal")
+    return url
+
+
+def serve_deployment(url: str, root: Path, task: str, jobs: int) -> None:
+    """Offer `start_run` for the project in `root` at the server there, until Ctrl-C; at most `jobs` runs at the same time."""
     with temporary_settings({PREFECT_API_URL: url}):
         start_run.serve(name=task, tags=[task], description=f"Online runs of {task} in {root}", limit=jobs, print_starting_message=False)

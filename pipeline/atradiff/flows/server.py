@@ -225,10 +225,14 @@ class ApiServer:
         self._settings.close()
 
 
-def serve_ui() -> NoReturn:
-    """Become the server of the API and the pages at `ui_address`. Where the browser reaches the API elsewhere, PREFECT_SERVER_UI_API_URL says so."""
+def require_no_ui() -> None:
+    """Refuse to serve where a server is."""
     if answers(f"{ui_address()}/api"):
         raise UserError(f"a Prefect server already runs at {ui_address()}: open that, or stop it first")
+
+
+def serve_ui() -> NoReturn:
+    """Become the server of the API and the pages at `ui_address`. Where the browser reaches the API elsewhere, PREFECT_SERVER_UI_API_URL says so."""
     host, port = PREFECT_SERVER_API_HOST.value(), str(PREFECT_SERVER_API_PORT.value())
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", port, "--log-level", "WARNING"]
     os.execve(sys.executable, command, {"PREFECT_SERVER_UI_API_URL": f"{ui_address()}/api", **os.environ})

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from gymnasium.envs.registration import EnvSpec
+
 from atradiff.data.collect import CollectConfig, read_recipe
 from atradiff.data.convert import open_dataset, state_keys
-from atradiff.data.environment import EnvironmentConfig, whole_kwargs
+from atradiff.data.environment import EnvironmentConfig, is_registered, whole_kwargs
 from atradiff.data.hindsight import HindsightConfig
 from atradiff.data.metaworld import ENVIRONMENT_ID
 from atradiff.errors import UserError, did_you_mean
@@ -94,7 +96,7 @@ def _mixed(params: Params, mixed_with: Sequence[str]) -> Params:
     acted_in = params.task.environment
     ours = whole_kwargs(acted_in.id, acted_in.kwargs)
     same = all(
-        spec is not None and spec.id == acted_in.id and whole_kwargs(spec.id, _plain_kwargs(spec.kwargs, name)) == ours
+        spec is not None and _environment_id(spec) == acted_in.id and whole_kwargs(spec.id, _plain_kwargs(spec.kwargs, name)) == ours
         for spec, name in zip(specs, mixed_with, strict=True)
     )
     settings = {
@@ -168,7 +170,7 @@ def _dataset_preset(dataset_id: str) -> Params:
     params = Params()
     environment = replace(
         params.task.environment,
-        id=dataset.env_spec.id,
+        id=_environment_id(dataset.env_spec),
         kwargs=_plain_kwargs(dataset.env_spec.kwargs, dataset_id),
         max_episode_steps=dataset.env_spec.max_episode_steps or max(lengths),
         state_keys=state_keys(dataset),
@@ -176,6 +178,13 @@ def _dataset_preset(dataset_id: str) -> Params:
     task = TaskParams(name=re.sub(UNFIT, "-", dataset_id).strip("-").lower(), dataset=DatasetParams(id=dataset_id), environment=environment)
     settings = _recipe_settings(read_recipe(dataset) or {})
     return with_settings(_own_settings(replace(params, task=task), max(lengths) + 1), settings, f"the dataset {dataset_id!r}")
+
+
+def _environment_id(spec: EnvSpec) -> str:
+    """The id by which `gym.make` finds the environment: where nobody here has registered it, behind the module that its code is in."""
+    if is_registered(spec.id) or not isinstance(spec.entry_point, str):
+        return spec.id
+    return f"{spec.entry_point.partition(':')[0]}:{spec.id}"
 
 
 def _recipe_settings(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -47,7 +47,8 @@ class RateColumn(ProgressColumn):
 
 
 class RunDisplay(Progress):
-    """A bar, and below it what the run tells of itself; on a narrow terminal the bar gives way to a percentage, and the words are wrapped."""
+    """A bar, and below it what the run tells of itself; on a narrow terminal the bar gives way to a percentage, and the words are wrapped. A log gets
+    none of it."""
 
     def __init__(self, console: Console, status: Callable[[], Status]) -> None:
         left = TimeRemainingColumn(compact=True)
@@ -56,7 +57,7 @@ class RunDisplay(Progress):
         self._screen, self._status = console, status
         self._told: deque[tuple[float, int]] = deque()
         self.phase, self.result = "", ""
-        super().__init__(console=console, expand=True)
+        super().__init__(console=console, expand=True, disable=not console.is_terminal)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         self.columns = self._wide if self._screen.width >= WIDE else self._narrow
@@ -117,7 +118,7 @@ class RunProgress:
 
     def stopping(self) -> None:
         """A signal has come, and the run ends as soon as it can."""
-        self.console.print("[yellow]stopping[/]: the run ends soon and keeps everything; a second signal ends it at once", highlight=False)
+        self.console.print("[yellow]stopping[/]: the run ends soon and keeps everything; a second signal ends it at once", highlight=False, soft_wrap=True)
 
     def warn(self, name: str, text: str) -> None:
         """A line of warning, once for each name."""

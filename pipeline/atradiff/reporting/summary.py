@@ -89,12 +89,7 @@ def number(value: float | None, pattern: str = "{:,.0f}", missing: str = "-") ->
     return missing if value is None else pattern.format(value)
 
 
-def evaluation_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The evaluations as a plain table for those who show tables themselves."""
-    return [{column: row[column] for column in EVALUATION_COLUMNS if column in row} for row in rows]
-
-
 def evaluation_cells(rows: Sequence[Row], without: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
-    """The same as text: the headings, and of each row its cells. Columns that the rows do not have, and those in `without`, are left out."""
+    """The evaluations as text: the headings, and of each row its cells. Columns that the rows do not have, and those in `without`, are left out."""
     shown = {column: told for column, told in EVALUATION_COLUMNS.items() if column not in without and all(column in row for row in rows)}
     return [heading for heading, _ in shown.values()], [[number(row[column], pattern) for column, (_, pattern) in shown.items()] for row in rows]

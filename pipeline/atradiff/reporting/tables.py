@@ -12,6 +12,12 @@ from atradiff.reporting.summary import Row, evaluation_cells, number
 
 Seconds = dict[str, dict[str, float]]
 """Of each phase by name: the seconds of each of its parts."""
+RUN_COLUMNS = ("run", "arm", "seed", "steps", "at 90 %", "mean", "last", "time")
+RUN_TEXT = ("run", "arm")
+GIVING_WAY = ("time", "seed", "mean", "arm", "at 90 %")
+"""In a narrow terminal, the first one first."""
+BETWEEN = 2
+"""Blanks from one column to the next."""
 
 
 def evaluations_table(rows: Sequence[Row]) -> Table:
@@ -23,16 +29,24 @@ def evaluations_table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def runs_table(summaries: Sequence[dict[str, Any]]) -> Table:
+def runs_table(summaries: Sequence[dict[str, Any]], width: int) -> Table:
     """Runs side by side; where the environment tells of no success, the last column but one is the return. Steps are env steps, or gradient
-    steps in runs without any."""
-    table = _table(["run", "arm"], ["seed", "steps", "at 90 %", "mean", "last", "time"])
-    for s in summaries:
-        last = number(s["final_return"], "{:.2f}") if s["final_success"] is None else number(s["final_success"], "{:.0%}")
-        at = number(s["first_solved"], missing="never" if s["final_success"] is not None else "-")
-        run = (s["run"], s["arm"], str(s["seed"]), number(s["env_steps"] or s["gradient_steps"]))
-        table.add_row(*run, at, number(s["mean_success"], "{:.0%}"), last, number(s["seconds"], "{:,.0f} s"))
+    steps in runs without any. Names are typed again, so they stay whole: where the `width` is too small for all, other columns give way."""
+    columns = {heading: [_run_cells(summary)[heading] for summary in summaries] for heading in RUN_COLUMNS}
+    for heading in GIVING_WAY:
+        if sum(max(map(len, [name, *cells])) + BETWEEN for name, cells in columns.items()) - BETWEEN > width:
+            del columns[heading]
+    table = _table([name for name in columns if name in RUN_TEXT], [name for name in columns if name not in RUN_TEXT])
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
     return table
+
+
+def _run_cells(s: dict[str, Any]) -> dict[str, str]:
+    last = number(s["final_return"], "{:.2f}") if s["final_success"] is None else number(s["final_success"], "{:.0%}")
+    at = number(s["first_solved"], missing="never" if s["final_success"] is not None else "-")
+    run = (s["run"], s["arm"], str(s["seed"]), number(s["env_steps"] or s["gradient_steps"]))
+    return dict(zip(RUN_COLUMNS, (*run, at, number(s["mean_success"], "{:.0%}"), last, number(s["seconds"], "{:,.0f} s")), strict=True))
 
 
 def plan_table(phases: Sequence[tuple[str, int]]) -> Table:
