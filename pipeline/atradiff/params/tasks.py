@@ -94,7 +94,9 @@ Task = MazeTask | MetaWorldTask | GymnasiumTask
 UMAZE, MEDIUM, LARGE = ((1, 1), (3, 1)), ((1, 1), (6, 6)), ((1, 1), (7, 10))
 MAZES = {
     "pointmaze-umaze": MazeTask("PointMaze_UMaze-v3", "pointmaze/umaze", ("D4RL/pointmaze/umaze-v2",), *UMAZE, 300, (32, 64, 128)),
-    "pointmaze-medium": MazeTask("PointMaze_Medium-v3", "pointmaze/medium", ("D4RL/pointmaze/medium-v2",), *MEDIUM, 500, (32, 64), WaypointConfig(48), relabelled=True),
+    "pointmaze-medium": MazeTask(
+        "PointMaze_Medium-v3", "pointmaze/medium", ("D4RL/pointmaze/medium-v2",), *MEDIUM, 500, (32, 64), WaypointConfig(48), relabelled=True
+    ),
     "pointmaze-large": MazeTask("PointMaze_Large-v3", "pointmaze/large", ("D4RL/pointmaze/large-v2",), *LARGE, 800, (32, 64), WaypointConfig(48)),
 }
 METAWORLD_TASKS = ("door-open", "drawer-open", "button-press-topdown", "window-close", "pick-place", "shelf-place")
