@@ -8,14 +8,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, BloscShuffle
 
 import toys
 from atradiff.data.store import ARRAYS, ROW_ARRAYS, OfflineData, concatenate, read_attributes, read_store, stack_trajectories, write_store
@@ -171,11 +171,14 @@ def test_hostile_stores(stored: Path, change: Callable[[Path], None]) -> None:
 
 
 def test_what_crashes_a_decoder_is_never_unpacked(stored: Path, offline: OfflineData) -> None:
-    """A Blosc frame that says it is long, and that its only block begins far behind its end, leads numcodecs' decoder out of its memory. The
-    program ended there when stores were compressed so, hence a process of its own."""
+    """A Blosc frame that says it is long, and that its only block begins far behind its end, leads numcodecs' decoder out of its memory.
+    The array is laid out as all were in format 2, whose reader ended there by a signal, hence a process of its own."""
     values = offline.rewards
-    group = zarr.open_group(stored)
-    array = group.create_array("rewards", shape=values.shape, dtype=values.dtype, shards=values.shape, compressors=[BloscCodec()], overwrite=True)
+    codec = BloscCodec(cname="zstd", clevel=5, shuffle=BloscShuffle.bitshuffle)
+    group, size, everything = zarr.open_group(stored), values.shape, cast("Any", {"write_empty_chunks": True})
+    array = group.create_array(
+        "rewards", shape=size, dtype=values.dtype, chunks=size, shards=size, compressors=[codec], config=everything, overwrite=True
+    )
     array[...] = values
     shard = stored / "rewards" / "c" / "0"
     frame = bytearray(shard.read_bytes())
@@ -184,6 +187,7 @@ def test_what_crashes_a_decoder_is_never_unpacked(stored: Path, offline: Offline
     code = "import sys; from pathlib import Path; from atradiff.data.store import read_store; read_store(Path(sys.argv[1]))"
     reader = subprocess.run([sys.executable, "-c", code, str(stored)], capture_output=True, text=True, check=False)
     assert reader.returncode == 1, f"ended by signal {-reader.returncode}"
+    assert "UserError" in reader.stderr
     assert "rewards is laid out otherwise than" in reader.stderr
 
 
