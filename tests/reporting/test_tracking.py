@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -81,34 +82,47 @@ def test_tensorboard_itself_reads_what_was_sent(tmp_path: Path) -> None:
     assert [(event.step, event.value) for event in events.Scalars("eval/return")] == [(100, 0.5), (200, 0.75)]
 
 
-@pytest.mark.filterwarnings("ignore")  # theirs
+TRACK = """
+import sys
+from pathlib import Path
+from atradiff.reporting.tracking import tracking
+tracker, folder, value, env_steps = sys.argv[1:]
+with tracking([tracker], Path(folder), "maze-agent-seed0", {"agent": {"tau": 0.1}}) as trackers:
+    trackers[0].log({"eval/success_rate": float(value)}, int(env_steps))
+"""
+
+
+def require(library: str) -> None:
+    """Skip the test where it is not installed; it is not imported here."""
+    if find_spec(library) is None:
+        pytest.skip(f"needs the extra [{library}]")
+
+
+def track(tracker: str, folder: Path, value: float, env_steps: int, **environment: str) -> None:
+    """In a process of its own, as such a library changes the streams and the logging of whoever imports it, and may end its writing at the process's end."""
+    command = [sys.executable, "-c", TRACK, tracker, str(folder), str(value), str(env_steps)]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("times", [1, 2])
-def test_wandb_itself_writes_into_the_runs_folder_and_sends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-    pytest.importorskip("wandb", reason="needs the extra [wandb]")
-    monkeypatch.setenv("WANDB_MODE", "offline")
+def test_wandb_itself_writes_into_the_runs_folder_and_sends_nothing(tmp_path: Path, times: int) -> None:
+    require("wandb")
     for _ in range(times):  # the second time as --resume does
-        with tracking(["wandb"], tmp_path, "maze-agent-seed0", {"agent": {"tau": 0.1}}) as trackers:
-            trackers[0].log(METRICS, 100)
+        track("wandb", tmp_path, 0.5, 100, WANDB_MODE="offline")
     written = list(tmp_path.glob("wandb/offline-run-*/run-maze-agent-seed0.wandb"))
     assert 1 <= len(written) <= times
     assert all(b"eval/success_rate" in file.read_bytes() for file in written)
 
 
-@pytest.mark.filterwarnings("ignore")  # theirs
 def test_trackio_itself_keeps_each_number_and_goes_on_under_the_same_name(tmp_path: Path) -> None:
-    pytest.importorskip("trackio", reason="needs the extra [trackio]")
+    require("trackio")
+    kept = {"TRACKIO_DIR": str(tmp_path / "trackio")}
+    for value, env_steps in ((0.5, 100), (0.75, 200)):
+        track("trackio", tmp_path, value, env_steps, **kept)
     code = """
-import sys
-from pathlib import Path
-from atradiff.reporting.tracking import tracking
-with tracking(["trackio"], Path(sys.argv[1]), "maze-agent-seed0", {"agent": {"tau": 0.1}}) as trackers:
-    trackers[0].log({"eval/success_rate": float(sys.argv[2])}, int(sys.argv[3]))
 from trackio.sqlite_storage import SQLiteStorage
 print([(row["step"], row["eval/success_rate"]) for row in SQLiteStorage.get_logs("atradiff", "maze-agent-seed0")])
 """
-    environment = {**os.environ, "TRACKIO_DIR": str(tmp_path / "trackio")}
-    for given in (("0.5", "100"), ("0.75", "200")):
-        command = [sys.executable, "-c", code, str(tmp_path), *given]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "[(100, 0.5), (200, 0.75)]"
+    told = subprocess.run([sys.executable, "-c", code], env=os.environ | kept, capture_output=True, text=True, check=True).stdout
+    assert told.splitlines()[-1] == "[(100, 0.5), (200, 0.75)]"
