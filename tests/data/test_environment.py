@@ -100,7 +100,7 @@ def test_the_oracle_agrees_with_the_environment(reach: TaskEnvironment) -> None:
 
 
 def test_the_oracle_needs_a_goal(reach: TaskEnvironment) -> None:
-    with pytest.raises(UserError, match="needs task.environment.achieved_goal, and a goal environment"):
+    with pytest.raises(UserError, match=r"needs task\.environment\.achieved_goal, and a goal environment"):
         Oracle(TaskEnvironment(replace(toys.REACH, achieved_goal=())))
     with pytest.raises(UserError, match="Pendulum-v1 offers none"):
         Oracle(TaskEnvironment(EnvironmentConfig("Pendulum-v1", achieved_goal=(0,))))
