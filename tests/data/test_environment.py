@@ -100,10 +100,19 @@ def test_the_oracle_agrees_with_the_environment(reach: TaskEnvironment) -> None:
 
 
 def test_the_oracle_needs_a_goal(reach: TaskEnvironment) -> None:
-    with pytest.raises(UserError, match="needs a goal environment"):
+    with pytest.raises(UserError, match=r"needs task\.environment\.achieved_goal, and a goal environment"):
         Oracle(TaskEnvironment(replace(toys.REACH, achieved_goal=())))
     with pytest.raises(UserError, match="Pendulum-v1 offers none"):
         Oracle(TaskEnvironment(EnvironmentConfig("Pendulum-v1", achieved_goal=(0,))))
+
+
+def test_the_oracle_is_not_asked_for_ends_that_the_environment_cannot_tell(reach: TaskEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in goal environments that were made for hindsight alone."""
+    assert Oracle.knows(reach)
+    monkeypatch.delattr(toys.Reach, "compute_terminated")
+    assert not Oracle.knows(reach)
+    with pytest.raises(UserError, match="has compute_reward and compute_terminated"):
+        Oracle(reach)
 
 
 def test_keyword_arguments_of_the_registration_count_as_given() -> None:

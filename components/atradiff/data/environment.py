@@ -186,18 +186,23 @@ class TaskEnvironment:
 class Oracle:
     """The environment's own reward and termination on states it did not visit: the `oracle` reward arm, and relabelling.
 
-    Raises `UserError` where the environment is no GoalEnv or task.environment.achieved_goal is not set.
+    Raises `UserError` where the environment cannot be asked, or what its goal is compared with is not told.
     """
 
     def __init__(self, environment: TaskEnvironment) -> None:
-        goal_env = cast("Any", environment.env.unwrapped)
-        self._goal = list(environment.config.achieved_goal)
-        if not (hasattr(goal_env, "compute_reward") and self._goal):
+        if not self.knows(environment):
             raise UserError(
-                f"reward 'oracle' needs a goal environment and task.environment.achieved_goal; {environment.config.id} offers none: "
-                "use synthesis.reward generated or learned"
+                "reward 'oracle' needs task.environment.achieved_goal, and a goal environment that has compute_reward and compute_terminated; "
+                f"{environment.config.id} offers none: use synthesis.reward generated or learned"
             )
-        self._env = goal_env
+        self._env = cast("Any", environment.env.unwrapped)
+        self._goal = list(environment.config.achieved_goal)
+
+    @staticmethod
+    def knows(environment: TaskEnvironment) -> bool:
+        """Whether it can be asked there; goal environments as hindsight alone needs them only have `compute_reward`."""
+        asked = ("compute_reward", "compute_terminated")
+        return bool(environment.config.achieved_goal) and all(hasattr(environment.env.unwrapped, name) for name in asked)
 
     def __call__(self, next_states: Array, task: Array) -> tuple[Array, BoolArray]:
         """Rewards `[T]` and terminations `[T]` of arriving in `next_states [T, O]` under `task [K]`."""

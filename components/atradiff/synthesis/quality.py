@@ -86,7 +86,7 @@ def one_step_errors(imagined: Imagined, simulator: PointMazeSimulator) -> Array:
 def _labels(imagined: list[Imagined], environment: TaskEnvironment, floor: float) -> Metrics:
     """Precision and recall of imagined rewards and terminations against the environment's own reward function."""
     names = [f"{label}/{metric}" for label in ("reward", "termination") for metric in ("precision", "recall")]
-    if not environment.config.achieved_goal or not hasattr(environment.env.unwrapped, "compute_reward"):
+    if not Oracle.knows(environment):
         return dict.fromkeys([*names, "termination/goal_distance"])
     oracle = Oracle(environment)
     goal = environment.config.achieved_goal
