@@ -56,7 +56,7 @@ def _served(bench: Bench, job: str, data: OfflineData, horizon: int) -> list[Row
 
 
 def converted(bench: Bench, transitions: int = TRANSITIONS, job: str = "data/convert") -> list[Row]:
-    """From a Minari dataset on disk to the store on disk: read, checked, flattened, compressed, written."""
+    """From a Minari dataset on disk to the store on disk: read, checked, flattened, written."""
     data = walks(transitions)
     with TemporaryDirectory() as folder, _minari_folder(folder):
         _write_dataset(data)
