@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 LARGE = 2**22
-"""FLOPs of one product from which oneDNN's advantage is more than its delay: 2 us for MKL's third of a GFLOP more a second and core."""
+"""FLOPs of one product from which oneDNN's rate makes up for its delay: at 230 against 110 GFLOP/s a core that takes 3 million, on two cores 6."""
 
 _MKL = nullcontext()
 

@@ -47,6 +47,8 @@ class Denoiser(nn.Module):
         self.state_dim = spec.state_dim
         self._solve = Graphed(self._solve_ode)
         self.backbone = make_backbone(network, gaussian, horizon, normalizer.num_channels, spec.state_dim + spec.task_dim)
+        patches = horizon // network.patch if network.backbone == "dit" else 1
+        self._flops = patches * products.largest(self.backbone.parameters())  # of a window's largest product
 
     def denoise(self, x: Tensor, sigma: Tensor, state: Tensor, task: Tensor) -> Tensor:
         """D(x; sigma) of windows `x [B, H, C]` at noise levels `sigma [B]`: in the directions of the conditional Gaussian, around its mean."""
@@ -104,8 +106,7 @@ class Denoiser(nn.Module):
         condition = torch.cat([state, torch.from_numpy(self.normalizer.tasks(tasks)).to(device)], dim=-1)
         noise = torch.randn(len(states), *self.noise_shape, generator=generator, device=generator.device).to(device)
         state, condition, noise = in_bucket(state, condition, noise)
-        patches = self.horizon // self.network_config.patch if self.network_config.backbone == "dit" else 1
-        with products.chosen(len(noise) * patches * products.largest(self.backbone.parameters())):
+        with products.chosen(len(noise) * self._flops):
             rows = self._solve(state, condition, noise, config, generator if config.churn > 0 else None)
         return to_numpy(rows[: len(states)])
 
