@@ -124,6 +124,15 @@ class FusedSAC(SAC):
         self._of_error = 2 / torch.full((), config.num_critics * config.batch_size, device=self.device)
 
     @torch.no_grad()
+    def mode(self, observation: Tensor) -> Tensor:
+        return self.actor.squash(self._actor_pass.forward(observation)[0].chunk(2, dim=-1)[0])
+
+    @torch.no_grad()
+    def explored(self, observation: Tensor, noise: Tensor) -> Tensor:
+        mean, raw = self._actor_pass.forward(observation)[0].chunk(2, dim=-1)
+        return self.actor.squash(torch.addcmul(mean, raw.clamp(*LOG_STD_RANGE).exp(), noise))
+
+    @torch.no_grad()
     def _learn(self, batch: TransitionBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """As `ActorCritic.update`; what does not change from one critic update to the next is done for all of them at once."""
         config, parts = self.config, len(batch.reward) // self.config.batch_size
