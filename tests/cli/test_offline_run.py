@@ -140,6 +140,18 @@ def test_a_dry_run_tells_the_plan_and_starts_nothing(inside: Path, monkeypatch: 
     assert not Path(told["run_dir"]).exists()
 
 
+def test_a_dry_run_that_resumes_tells_what_is_left(
+    learned: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resume = ("offline", "run", "--resume", "--dry-run", "--run-dir", str(learned.path), "--json")
+    assert call(monkeypatch, *resume, "--gradient-steps", "12") == 0
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert [(phase["phase"], phase["gradient_steps"]) for phase in plan] == [("learn", 12), ("evaluate", 12), ("checkpoint", 12)]
+    assert learned.params().offline.gradient_steps == 8
+    assert call(monkeypatch, *resume) == 1
+    assert "has done its 8 gradient steps" in capsys.readouterr().err
+
+
 def test_an_offline_run_goes_by_the_name_that_is_listed_or_by_less(learned: RunFolder, online_project: Layout) -> None:
     for name in (learned.name, f"offline/{learned.name}", str(learned.path)):
         assert find_offline_run(online_project.root, name).path == learned.path
@@ -182,6 +194,7 @@ def test_the_agent_that_goes_on_is_the_one_that_learned(learned: RunFolder, onli
     ("arguments", "told"),
     [
         (["offline", "run", "--agent", "pex"], "pex begins with a policy learned offline"),
+        (["offline", "run", "--agent", "pex", "--dry-run"], "pex begins with a policy learned offline"),
         (["offline", "run", "--agent", "iqll"], "there is no algorithm 'iqll', did you mean iql"),
         (["offline", "run", "--synthetic-ratio", "1"], "offline.synthetic_ratio is 1.0, but must be a number at least 0 and below 1"),
         (["offline", "run", "--run-dir", "."], "exists: "),
@@ -191,6 +204,7 @@ def test_the_agent_that_goes_on_is_the_one_that_learned(learned: RunFolder, onli
         (["online", "run", "--init-from", "nowhere"], "nowhere is no run folder"),
         (["online", "run", "--init-from", "tiny-iql-seed5", "--set", "agent.width=8"], "was learned with agent.width 16, but this run has 8"),
         (["online", "run", "--init-from", "tiny-iql-seed5", "--algorithm", "td3"], "td3 cannot go on from"),
+        (["online", "run", "--init-from", "tiny-iql-seed5", "--algorithm", "td3", "--dry-run"], "td3 cannot go on from"),
         (["online", "run", "--algorithm", "pex"], "pex goes on from a policy learned offline"),
         (["online", "run", "--resume", "--init-from", "tiny-iql-seed5"], "--init-from and --resume exclude each other"),
     ],

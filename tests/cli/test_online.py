@@ -16,6 +16,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from atradiff.flows.run_folder import RunFolder
+from atradiff.flows.run_lock import RunLock
 from atradiff.project.layout import Layout
 from command_line import call
 from projects import online_params, write_params
@@ -152,6 +153,18 @@ def test_a_dry_run_that_resumes_goes_on_from_the_last_checkpoint(
     assert run.params().online.env_steps == 60
 
 
+def test_a_dry_run_refuses_to_resume_what_a_run_would_refuse(
+    run: RunFolder, inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resume = ("online", "run", "--resume", "--dry-run", "--run-dir", str(run.path))
+    assert call(monkeypatch, *resume) == 1
+    assert "has done its 60 env steps" in capsys.readouterr().err
+    lock = RunLock(run.path)
+    assert call(monkeypatch, *resume, "--env-steps", "80") == 1
+    assert f"is being carried out by process {os.getpid()}" in capsys.readouterr().err
+    lock.release()
+
+
 def test_ctrl_c_ends_a_run_with_how_it_goes_on_and_no_error(run: RunFolder, prefect_home: Path) -> None:
     path = run.path.parent / "cut"
     process = start(run.path.parent.parent, prefect_home, "online", "run", "--arm", "agent", "--env-steps", "1000000", "--run-dir", str(path))
@@ -187,6 +200,13 @@ def test_imagine_draws_a_picture(inside: Path, monkeypatch: pytest.MonkeyPatch, 
         (["run", "--set", "replay.sinthetic_ratio=0"], "did you mean replay.synthetic_ratio?"),
         (["run", "--arm", "agent", "--track", "wandb"], "install it with `pip install -c constraints.txt -e '.[wandb]'`"),
         (["run", "--arm", "agent", "--track", "wandb", "--dry-run"], "--track wandb needs the extra [wandb]"),
+        (["run", "--arm", "agent", "--dry-run", "--set", "task.environment.id=Nowhere-v0"], "task.environment 'Nowhere-v0' cannot be made"),
+        (
+            ["run", "--arm", "agent", "--dry-run", "--set", "task.environment.id=CartPole-v1", "--set", "task.environment.kwargs={}"],
+            "only one-dimensional continuous (Box) actions",
+        ),
+        (["run", "--dry-run", "--set", "replay.sampling=split", "--set", "replay.offline_ratio=0.9"], "add up to more than 1: lower one of them"),
+        (["run", "--dry-run", "--algorithm", "pex"], "pex goes on from a policy learned offline"),
         (["show", "nowhere"], "is no run folder"),
         (["compare", "nowhere"], "is no run folder"),
     ],

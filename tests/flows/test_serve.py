@@ -44,6 +44,16 @@ def test_a_run_that_fails_is_told_with_its_last_line(lines: list[str], monkeypat
     assert (ended.type, ended.message) == (StateType.FAILED, f"the run ended with exit code 2: {lines[-1]}")
 
 
+def test_a_link_leads_to_the_run(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    page = "http://127.0.0.1:4200/runs/flow-run/12345678-1234-1234-1234-123456789012"
+    made: list[str] = []
+    monkeypatch.setattr(sys, "executable", "/bin/echo")
+    monkeypatch.setattr(serve, "create_link_artifact", lambda link, **about: made.append(link))
+    serve.start_run.fn(algorithm=f"shown at {page}")
+    assert made == [page]
+    assert page in lines[0]
+
+
 RUN = """
 import signal, time
 heard = []

@@ -70,6 +70,17 @@ def test_originals_keep_every_byte(synthesizer: Synthesizer, offline: OfflineDat
     assert synthesizer.adapted
 
 
+def test_an_end_that_was_met_is_believed_from_then_on(
+    synthesizer: Synthesizer, offline: OfflineData, held_out: OfflineData, picked: list[Trajectory]
+) -> None:
+    synthesizer.ends = False
+    adapts = adapter(synthesizer, offline, held_out, replace(CONFIG, gradient_steps=1))
+    cut = [replace(t, terminated=False, truncated=True) for t in picked]
+    for met, expected in ((cut, False), ([*cut, replace(cut[0], terminated=True, truncated=False)], True), (cut, True)):
+        adapts.adapt(met, toys.generator())
+        assert synthesizer.ends == expected
+
+
 def test_the_models_follow_the_picked_data(
     synthesizer: Synthesizer, offline: OfflineData, held_out: OfflineData, picked: list[Trajectory], normalizer: Normalizer
 ) -> None:

@@ -42,7 +42,8 @@ def test_a_run_without_imagination_has_none() -> None:
         ([row(synthesis__length_error=0.75)], "scattered lengths", "75% longer or shorter", "length_estimator.train"),
         ([row(), row(eval__success_rate=0.5, adaptation__count=1)], "worse after adaptation", "fell by 30%", "original_share"),
         ([row(critic__error_online=0.05)], "disagreement", "real transitions is 5.0 times that on imagined", "synthetic_batch_ratio"),
-        ([row(critic__error_online=0.0)], "disagreement", "error on imagined transitions", "adapt_every"),
+        ([row(critic__error_online=0.0)], "disagreement", "error on imagined transitions is more than 100 times that on real", "adapt_every"),
+        ([row(critic__error_imagined=1e-12)], "disagreement", "error on real transitions is more than 100 times that on imagined", "adapt_every"),
     ],
 )
 def test_what_is_wrong_is_told_with_the_setting_to_change(rows: list[dict[str, Any]], name: str, seen: str, remedy: str) -> None:
@@ -62,6 +63,7 @@ def test_what_is_wrong_is_told_with_the_setting_to_change(rows: list[dict[str, A
         [row(), row(eval__success_rate=0.5)],
         [row(adaptation__count=1), row(eval__success_rate=0.5, adaptation__count=1)],
         [row(synthesis__ended_share=0.5, synthesis__length_error=None)],
+        [row(critic__error_online=0.0, critic__error_imagined=0.0)],
     ],
 )
 def test_too_early_or_another_cause_is_no_symptom(rows: list[dict[str, Any]]) -> None:

@@ -150,6 +150,15 @@ def test_the_synthesizer_is_put_together_from_the_stages(project: Layout, params
     environment.close()
 
 
+def test_data_without_an_end_has_imagination_know_of_none_but_from_hindsight(project: Layout, params: Params) -> None:
+    kept, _ = load_split(project, params)
+    cut = stack_trajectories([replace(t, terminated=False, truncated=True) for t in kept.trajectories()], kept.spec)
+    params = replace(params, synthesis=replace(params.synthesis, reward="generated"))
+    again = replace(params, task=replace(params.task, hindsight=replace(params.task.hindsight, cover=1.0)))
+    told = [load_synthesizer(project, which, data, "cpu").ends for which, data in ((params, kept), (params, cut), (again, cut))]
+    assert told == [True, False, True]
+
+
 def test_the_goal_arm_succeeds_where_offline_episodes_did(project: Layout, params: Params) -> None:
     """At their ends, to the farthest of them, and with their rewards."""
     kept, _ = load_split(project, params)

@@ -119,6 +119,15 @@ def test_imagined_trajectories_end_where_the_task_does_or_the_window(normalizer:
     assert {i.trajectory.terminated for i in imagined} == ({True, False} if horizon == 4 else {True})
 
 
+def test_models_that_know_of_no_end_are_not_believed_one(normalizer: Normalizer) -> None:
+    """The windows go on behind the goal, and the rewards there are those of the reward channel."""
+    synthesizer = make(normalizer, KEEP_ALL, (24,))
+    synthesizer.ends = False
+    for ours in synthesizer(STATES, TASKS, toys.generator()):
+        assert (len(ours.trajectory), ours.trajectory.terminated) == (23, False)
+        assert not ours.trajectory.rewards.any()
+
+
 def test_windows_are_chained_until_the_task_ends(normalizer: Normalizer) -> None:
     """Where no horizon covers the way, windows carry on from each other's last states: the whole walk comes out, as from one long window."""
     config = replace(KEEP_ALL, maximum_windows=20, length_quantile=0.5)

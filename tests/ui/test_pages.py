@@ -96,6 +96,15 @@ def test_a_run_that_was_started_from_the_form_has_its_parameters(run: Path) -> N
     assert folder.metrics()[-1]["env_steps"] == 60
 
 
+def test_a_link_leads_from_the_form_to_the_run(run: Path, ui: tuple[str, dict[str, str]], visit: Visit) -> None:
+    visit.page.goto(f"{ui[0]}/artifacts/key/started")
+    visit.page.locator("a[href*='/artifacts/artifact/']").first.click()
+    link = visit.page.get_by_role("link", name="the run and its pictures").first
+    link.wait_for()
+    visit.page.goto(link.get_attribute("href") or "")
+    visit.page.get_by_text("evaluate to 60").first.wait_for()
+
+
 def test_the_report_shows_every_picture_and_fits_a_telephone(run: Path, visit: Visit) -> None:
     visit.page.goto((run / "report.html").as_uri())
     assert visit.page.locator("h1").inner_text() == NAME

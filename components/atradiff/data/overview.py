@@ -64,7 +64,7 @@ def cells_visited(positions: Array, maze: Maze) -> float:
 
 def directions(states: Array) -> int:
     """How many principal components hold nine tenths of the variance of states `[N, O]`, each entry standardised; constant ones do not count."""
-    moving = states[:, states.std(0) > 1e-6].astype(np.float64)
+    moving = states[:, states.std(0, dtype=np.float64) > 1e-6].astype(np.float64)  # in single precision a constant's deviation is not nothing
     if moving.shape[1] == 0:
         return 0
     variances = np.linalg.eigvalsh(np.atleast_2d(np.corrcoef(moving, rowvar=False)))[::-1].cumsum()

@@ -126,6 +126,7 @@ class Adapter:
         """
         if (actuators := self.synthesizer.actuators) is not None:
             picked = [replace(t, actions=actuators.to_offline(t.actions)) for t in picked]
+        self.synthesizer.ends |= any(t.terminated for t in picked)
         data = self._hindsight(stack_trajectories(picked, self._normalizer.spec), _numpy_generator(generator))
         results: list[Adapted] = []
         for horizon, denoiser in self.synthesizer.bank.current.items():

@@ -18,6 +18,8 @@ ENDED_SHARE = 0.5
 LENGTH_ERROR = 0.5
 FALL = 0.2
 DISAGREEMENT = 3.0
+FAR_APART = 100.0
+"""A ratio beyond it says no more than that: one of the errors is next to nothing."""
 DIVERGED = 2.0
 
 
@@ -119,11 +121,15 @@ def _worse_after_adaptation(rows: Sequence[Row]) -> Symptom | None:
 
 def _disagreement(last: Row) -> Symptom | None:
     real, imagined = last["critic/error_online"], last["critic/error_imagined"]
-    if real is None or imagined is None or max(real, imagined) < DISAGREEMENT * min(real, imagined):
+    if real is None or imagined is None:
+        return None
+    larger, smaller = max(real, imagined), min(real, imagined)
+    if larger <= DISAGREEMENT * smaller:
         return None
     more, less = ("real", "imagined") if real > imagined else ("imagined", "real")
+    times = f"{larger / smaller:.1f}" if larger < FAR_APART * smaller else f"more than {FAR_APART:.0f}"
     return Symptom(
         "disagreement",
-        f"the critics' error on {more} transitions is {max(real, imagined) / max(min(real, imagined), 1e-12):.1f} times that on {less} ones",
+        f"the critics' error on {more} transitions is {times} times that on {less} ones",
         "the synthetic replay may not be true to the environment: adapt sooner (adaptation.adapt_every), or lower replay.synthetic_batch_ratio",
     )

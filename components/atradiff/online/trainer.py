@@ -325,7 +325,7 @@ class Trainer:
         if self.imagination is not None:
             synthesizer = self.imagination.synthesizer
             state["models"], state["originals"] = ({name: model.state_dict() for name, model in models.items()} for models in self._models())
-            state["adapted"] = synthesizer.adapted
+            state["adapted"], state["ends"] = synthesizer.adapted, synthesizer.ends
             actuators = synthesizer.actuators
             state["strength"] = torch.from_numpy(actuators.strength) if actuators is not None else None
             state["picked"] = self.imagination.picked.state_dict()
@@ -379,7 +379,7 @@ class Trainer:
             for models, states in zip(self._models(), (state["models"], state["originals"]), strict=True):
                 for name, model in models.items():
                     model.load_state_dict(states[name])
-            synthesizer.adapted = bool(state["adapted"])
+            synthesizer.adapted, synthesizer.ends = bool(state["adapted"]), bool(state["ends"])
             strength = state["strength"]
             synthesizer.actuators = Actuators(self.agent.spec, strength.numpy()) if strength is not None else None
 

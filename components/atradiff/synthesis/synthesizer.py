@@ -116,7 +116,8 @@ class Synthesizer:
     aims at a goal on the way that is within its reach. No trajectory is longer than `time_limit`: an episode would be truncated there.
 
     `reward_arm` is None for generated rewards, else the learned model's or the environment's function. Where `actuators` have changed, all
-    imagined actions are translated, the originals' too: a motor that has been reversed is nothing to hold on to.
+    imagined actions are translated, the originals' too: a motor that has been reversed is nothing to hold on to. Where nothing that the models
+    learned from `ends` the task, they know of no end, and none that they write is believed.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Synthesizer:
         reward_arm: RewardArm | None = None,
         waypoints: Waypoints | None = None,
         time_limit: int | None = None,
+        ends: bool = True,
     ) -> None:
         self.bank = bank
         self.estimator = estimator
@@ -137,6 +139,7 @@ class Synthesizer:
         self.waypoints = waypoints
         limits = [limit for limit in (time_limit, config.maximum_length) if limit is not None]
         self.longest = min(limits, default=None)
+        self.ends = ends
         self.adapted = False
         self.actuators: Actuators | None = None
 
@@ -216,6 +219,8 @@ class Synthesizer:
         require_finite(f"windows of {denoiser.horizon} rows that were imagined", states=states, tasks=aims, rows=rows)
         window_states, actions, outcomes = normalizer.split(rows)
         window_states[:, 0] = states  # exactly, not but for rounding
+        if not self.ends:
+            outcomes[..., 1] = 1.0
         actions, next_states = actions[:, :-1], window_states[:, 1:]
         passing = (aims != tasks).any(-1, keepdims=True)
         if self.reward_arm is not None:

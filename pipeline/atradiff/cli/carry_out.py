@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -16,6 +16,7 @@ from atradiff.cli.offline import print_params
 
 if TYPE_CHECKING:
     from atradiff.flows.run import Run
+    from atradiff.online.plan import Phase
     from atradiff.params.schema import Params
 
 
@@ -58,18 +59,13 @@ def warning(console: Console) -> Warn:
     return lambda text: console.print(f"[yellow]warning[/]: {text}", soft_wrap=True, highlight=False)
 
 
-def tell_plan(kind: type[Run[Any]], params: Params, arm: str, path: Path, as_json: bool, warn: Warn) -> None:
-    """What the run would do: its settings, and its phases; those of an existing run go on from its last checkpoint."""
-    from atradiff.flows.checkpoints import Checkpoints
-    from atradiff.flows.run_folder import RunFolder
-    from atradiff.online.plan import Phase
+def tell_plan(unit: str, params: Params, phases: Sequence[Phase], arm: str, path: Path, as_json: bool) -> None:
+    """What the run would do: its settings, and the phases that are still to be done."""
     from atradiff.params.render import to_dict
     from atradiff.reporting.tables import plan_table
 
-    state = Checkpoints(RunFolder.open(path), kind.UNIT).latest(warn) if path.exists() else None
-    phases = kind.planned(params, Phase(*state["after"]) if state is not None else None)
     if as_json:
-        told = [{"phase": phase.kind, kind.UNIT: phase.steps} for phase in phases]
+        told = [{"phase": phase.kind, unit: phase.steps} for phase in phases]
         typer.echo(json.dumps({"run_dir": str(path), "arm": arm, "params": to_dict(params), "plan": told}, indent=2))
         return
     print_params(params, as_json)

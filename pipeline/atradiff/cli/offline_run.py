@@ -50,7 +50,9 @@ def run(
 ) -> None:
     """Learn, evaluate on the way, and keep the agent for `atradiff online run --init-from`; a Prefect flow."""
     from atradiff.flows.offline_run import OfflineRun
-    from atradiff.flows.run_folder import OFFLINE, new_offline_path, newest_offline_path, open_to_resume
+    from atradiff.flows.run_folder import OFFLINE, RunFolder, new_offline_path, newest_offline_path, open_to_resume
+    from atradiff.flows.run_lock import RunLock
+    from atradiff.project.artifacts import device, set_up_torch
     from atradiff.project.layout import Layout
     from atradiff.project.runs import OFFLINE_RUNS
     from atradiff.project.staleness import require_offline_stages
@@ -74,7 +76,14 @@ def run(
     warn = warning(console)
     require_trackers(track or [])
     if dry_run:
-        tell_plan(OfflineRun, params, OFFLINE, path, as_json, warn)
+        set_up_torch()
+        if resume:
+            RunLock(path).release()
+            phases = OfflineRun.reopened(RunFolder.open(path), gradient_steps, layout, device(), warn).phases
+        else:
+            OfflineRun.new_trainer(params, seed, layout, device())
+            phases = OfflineRun.planned(params, None)
+        tell_plan(OfflineRun.UNIT, params, phases, OFFLINE, path, as_json)
         return
 
     def make(device: str) -> OfflineRun:

@@ -64,7 +64,9 @@ def run(
     """Learn online, as a Prefect flow."""
     from atradiff.flows.assemble import params_of_arm
     from atradiff.flows.online_run import OnlineRun
-    from atradiff.flows.run_folder import find_offline_run, new_run_path, newest_run_path, open_to_resume, settings_carried_over
+    from atradiff.flows.run_folder import RunFolder, find_offline_run, new_run_path, newest_run_path, open_to_resume, settings_carried_over
+    from atradiff.flows.run_lock import RunLock
+    from atradiff.project.artifacts import device, set_up_torch
     from atradiff.project.layout import Layout, find_root
     from atradiff.project.staleness import require_offline_stages
     from atradiff.reporting.tracking import require_trackers
@@ -90,7 +92,15 @@ def run(
     warn = warning(console)
     require_trackers(track or [])
     if dry_run:
-        tell_plan(OnlineRun, params_of_arm(params, arm.value), arm, path, as_json, warn)
+        set_up_torch()
+        if resume:
+            RunLock(path).release()
+            phases = OnlineRun.reopened(RunFolder.open(path), env_steps, layout, device(), warn).phases
+        else:
+            params = params_of_arm(params, arm.value)
+            OnlineRun.new_trainer(params, arm.value, seed, layout, device(), learned)
+            phases = OnlineRun.planned(params, None)
+        tell_plan(OnlineRun.UNIT, params, phases, arm, path, as_json)
         return
 
     def make(device: str) -> OnlineRun:

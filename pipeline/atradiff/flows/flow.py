@@ -17,7 +17,9 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, Fl
 from prefect.client.schemas.objects import State, StateType
 from prefect.context import TagsContext
 from prefect.logging.handlers import PrefectConsoleHandler
+from prefect.runtime import flow_run as this_flow_run
 from prefect.states import Cancelled, Crashed
+from prefect.utilities.urls import url_for
 from rich.console import Console
 
 from atradiff.errors import Stopped
@@ -81,6 +83,8 @@ def run_flow(run: Run[Any], progress: RunProgress, server: ApiServer, trackers: 
     @flow(name=f"atradiff-{run.COMMAND.split()[0]}", flow_run_name=run.folder.name, persist_result=False, validate_parameters=False)
     def carry_out(task: str, arm: str, agent: str, seed: int, steps: int, run_folder: str) -> State | None:
         run.trainer.clock.start()
+        if server.has_pages:
+            progress.console.print(f"shown at {url_for('flow-run', this_flow_run.id)}", highlight=False, soft_wrap=True)
         bar = create_progress_artifact(0.0, key=_key(run, "progress"), description=f"{in_words(run.UNIT).capitalize()} of {steps:,}")
         # Inside, as Prefect listens to SIGTERM around; and for each tag of a task it would ask the server for leave to run it.
         with signals, TagsContext(current_tags=set()):

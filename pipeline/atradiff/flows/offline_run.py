@@ -43,11 +43,16 @@ class OfflineRun(Run[OfflineTrainer]):
     @classmethod
     def begin(cls, params: Params, seed: int, path: Path, layout: Layout, device: str) -> OfflineRun:
         """A new run in a new folder."""
-        if params.agent.algorithm == "pex":
-            raise UserError("pex begins with a policy learned offline: learn one with --agent iql, then `atradiff online run --init-from RUN --algorithm pex`")
-        trainer = build_offline_trainer(params, seed, layout, device)
+        trainer = cls.new_trainer(params, seed, layout, device)
         folder = RunFolder.create(path, params, OFFLINE, seed, layout, agent=params.agent.algorithm)
         return cls(params, OFFLINE, seed, folder, trainer, cls.planned(params, None), Checkpoints(folder, cls.UNIT), RunLock(path))
+
+    @staticmethod
+    def new_trainer(params: Params, seed: int, layout: Layout, device: str) -> OfflineTrainer:
+        """The trainer of a new run, of which nothing is written yet."""
+        if params.agent.algorithm == "pex":
+            raise UserError("pex begins with a policy learned offline: learn one with --agent iql, then `atradiff online run --init-from RUN --algorithm pex`")
+        return build_offline_trainer(params, seed, layout, device)
 
     @staticmethod
     def with_steps(params: Params, steps: int) -> Params:

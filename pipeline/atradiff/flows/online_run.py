@@ -44,15 +44,20 @@ class OnlineRun(Run[Trainer]):
     ) -> OnlineRun:
         """A new run in a new folder; its agent goes on from what the offline run `init_from` has learned, if there is one."""
         params = params_of_arm(params, arm)
+        trainer = cls.new_trainer(params, arm, seed, layout, device, init_from)
+        origin = {"init_from": str(init_from.path)} if init_from is not None else {}
+        folder = RunFolder.create(path, params, arm, seed, layout, **origin)
+        return cls(params, arm, seed, folder, trainer, cls.planned(params, None), Checkpoints(folder), RunLock(path))
+
+    @staticmethod
+    def new_trainer(params: Params, arm: Arm, seed: int, layout: Layout, device: str, init_from: RunFolder | None = None) -> Trainer:
+        """The trainer of a new run, of which nothing is written yet."""
         if init_from is None and params.agent.algorithm == "pex":
             raise UserError("pex goes on from a policy learned offline: learn one by `atradiff offline run --agent iql`, and name it by --init-from")
         trainer = build_trainer(params, arm, seed, layout, device)
-        origin = dict[str, str]()
         if init_from is not None:
             take_over_from(trainer.agent, init_from)
-            origin["init_from"] = str(init_from.path)
-        folder = RunFolder.create(path, params, arm, seed, layout, **origin)
-        return cls(params, arm, seed, folder, trainer, cls.planned(params, None), Checkpoints(folder), RunLock(path))
+        return trainer
 
     @staticmethod
     def with_steps(params: Params, steps: int) -> Params:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from atradiff.errors import Stopped, UserError
 from atradiff.flows.checkpoints import Checkpoints
@@ -46,6 +46,16 @@ class RunTrainer(Protocol):
 
 T = TypeVar("T", bound=RunTrainer)
 Result = TypeVar("Result")
+
+
+class Reopened(NamedTuple, Generic[T]):
+    """What a run goes on with: `state` is its last checkpoint's, None before the first."""
+
+    params: Params
+    trainer: T
+    phases: list[Phase]
+    checkpoints: Checkpoints
+    state: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -172,23 +182,30 @@ class Run(ABC, Generic[T]):
         with ExitStack() as otherwise:
             lock = RunLock(path)
             otherwise.callback(lock.release)
-            about, params = folder.about(), folder.params()
-            if steps is not None:
-                params = cls.with_steps(params, steps)
-            checkpoints = Checkpoints(folder, cls.UNIT)
-            state = checkpoints.latest(warn)
-            phases = cls.planned(params, Phase(*state["after"]) if state is not None else None)
-            if not phases and folder.report.exists():
-                done, option = cls.planned(params, None)[-1].steps, cls.UNIT.replace("_", "-")
-                raise UserError(f"{path} has done its {done} {in_words(cls.UNIT)}: give --{option} a larger number to go on")
-            trainer = cls.built(params, about, layout, device, begins=state is None)
+            params, trainer, phases, checkpoints, state = cls.reopened(folder, steps, layout, device, warn)
             if state is not None and not _restore(trainer, state, path):
                 warn("the environment does not repeat itself: the open episode is left, and the run is not what it would have been without a stop")
             with told(f"the run folder {path}", "mend that, and go on with --resume"):
                 write_whole(folder.params_file, render_yaml(params))
             folder.keep_metrics(int(state["metrics"]) if state is not None else 0)
             otherwise.pop_all()
+        about = folder.about()
         return cls(params, about["arm"], about["seed"], folder, trainer, phases, checkpoints, lock)
+
+    @classmethod
+    def reopened(cls, folder: RunFolder, steps: int | None, layout: Layout, device: str, warn: Callable[[str], None]) -> Reopened[T]:
+        """All that resuming needs, and refuses, before anything is written."""
+        params = folder.params()
+        if steps is not None:
+            params = cls.with_steps(params, steps)
+        checkpoints = Checkpoints(folder, cls.UNIT)
+        state = checkpoints.latest(warn)
+        phases = cls.planned(params, Phase(*state["after"]) if state is not None else None)
+        if not phases and folder.report.exists():
+            done, option = cls.planned(params, None)[-1].steps, cls.UNIT.replace("_", "-")
+            raise UserError(f"{folder.path} has done its {done} {in_words(cls.UNIT)}: give --{option} a larger number to go on")
+        trainer = cls.built(params, folder.about(), layout, device, begins=state is None)
+        return Reopened(params, trainer, phases, checkpoints, state)
 
     def draw(self) -> list[Path]:
         """The pictures of the run so far, one path each; nothing is drawn that shows the last evaluation already."""

@@ -1,6 +1,7 @@
 """The deployment that `atradiff serve` offers on Prefect's pages: runs are started there, and carried out here."""
 
 # No postponed annotations here: Prefect loads this file alone, and could not look the parameters' types up then.
+import re
 import subprocess
 import sys
 from collections import deque
@@ -9,12 +10,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from prefect import State, flow, get_run_logger
+from prefect.artifacts import create_link_artifact
 from prefect.settings import PREFECT_API_URL, PREFECT_RUNNER_SERVER_ENABLE, PREFECT_RUNNER_SERVER_HOST, temporary_settings
 from prefect.states import Failed
 from pydantic import Field
 
 from atradiff.errors import UserError
 from atradiff.flows.server import answers, seen_by_others, ui_address
+
+PAGE = re.compile(r"https?://\S+/runs/flow-run/[0-9a-f-]{36}")
+"""Where a run says that it is shown."""
 
 
 @flow(name="atradiff-start", flow_run_name="start {arm} seed {seed}", persist_result=False)
@@ -27,7 +32,8 @@ def start_run(
 ) -> State | None:
     """Start an online run in the project that `atradiff serve` was called in.
 
-    The run is a process and a flow run `atradiff-online` of its own; what it prints is this one's log, and if this one is cancelled, it stops.
+    The run is a process and a flow run `atradiff-online` of its own, to which a link leads under Artifacts; what it prints is this one's log, and if
+    this one is cancelled, it stops.
 
     Args:
         arm: What learns. agent has no offline data; rlpd has it, but imagines nothing.
@@ -46,6 +52,8 @@ def start_run(
         for text in filter(None, map(str.strip, lines)):
             log.info(text)
             last.append(text)
+            if page := PAGE.search(text):
+                create_link_artifact(page.group(), link_text="the run and its pictures", key="started", description=f"{arm}, seed {seed}")
 
     # In a group of its own: a cancelled flow run's whole group gets a signal, and a second one would end the run at once, without a checkpoint.
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0) as process:

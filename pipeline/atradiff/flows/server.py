@@ -212,6 +212,11 @@ class ApiServer:
         self._settings.enter_context(temporary_settings({PREFECT_API_URL: url}))
         return url
 
+    @property
+    def has_pages(self) -> bool:
+        """Whether runs can be looked at there; the shared server shows none."""
+        return self._shared is None
+
     def revive(self) -> None:
         """Where the shared server is gone, start it again; any other is not ours to start."""
         if self._shared is not None:

@@ -73,6 +73,7 @@ def load_synthesizer(
         reward_arm(layout, params, kept, environment),
         _waypoints(params, kept),
         params.task.environment.max_episode_steps,
+        ends=bool(kept.episode_terminated.any()) or params.task.hindsight.cover > 0,
     )
 
 
