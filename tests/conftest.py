@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -23,6 +25,13 @@ torch.set_num_threads(1)
 settings.register_profile("tests", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 settings.load_profile("tests")
 toys.register()
+
+
+@pytest.fixture(autouse=True)
+def tiny_numbers_stay() -> Generator[None]:
+    """What a run in this process has asked of it does not go on into other tests: hypothesis wants numbers below float32's own form."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -60,6 +61,10 @@ def test_fused_is_the_readable_form(config: AgentConfig, updates: int) -> None:
         assert torch.allclose(ours.flat, theirs.flat, atol=1e-5)
         assert torch.allclose(ours.mean, theirs.mean, atol=1e-5)
     assert torch.allclose(fused._flat_target, readable._flat_target, atol=1e-5)
+    seen = torch.randn(5, 4, generator=random).numpy()
+    for explore in (None, 3):
+        ours, theirs = (agent.act(seen, toys.generator(explore) if explore else None) for agent in (fused, readable))
+        assert np.allclose(ours, theirs, atol=1e-4)
 
 
 def test_on_a_cpu_the_fused_form_is_taken() -> None:

@@ -96,7 +96,7 @@ def test_pex_takes_the_action_that_the_critics_prefer() -> None:
     assert torch.allclose(pex.selection_chances(state, proposals), chances, atol=1e-5)
     better = proposals[values.argmax(0), torch.arange(400)]
     assert np.array_equal(pex.act(observations, None), better.numpy())
-    for actor in (pex.actor, pex.offline_actor):
+    for actor in (pex.acting, pex.offline_actor):
         actor.log_std.data.fill_(-5.0)
     drawn = torch.from_numpy(pex.act(observations, toys.generator()))
     new = ((drawn - proposals[1]) / HALF).norm(dim=-1) < ((drawn - proposals[0]) / HALF).norm(dim=-1)

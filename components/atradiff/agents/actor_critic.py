@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 from annotated_types import Ge, Gt, Le, Lt
@@ -17,6 +17,10 @@ from atradiff.agents.optimizer import Adam, flatten_parameters
 from atradiff.errors import UserError
 from atradiff.graphs import Graphed
 from atradiff.trajectory import Array, Source, Spec, TransitionBatch
+
+Module = TypeVar("Module", bound=nn.Module)
+ACTING = "acting"
+"""What of a state are the weights that act; where there are none, as an agent without an `acting_rate` writes it, the actor's are taken."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,9 @@ class AgentConfig:
     target_noise: Annotated[float, Ge(0), Doc("td3: standard deviation of the noise on the targets' actions, in half action ranges.")] = 0.2
     target_noise_clip: Annotated[float, Ge(0), Doc("td3: largest such noise, in half action ranges.")] = 0.5
     tau: Annotated[float, Gt(0), Le(1), Doc("Rate of the target critics.")] = 0.005
+    acting_rate: Annotated[
+        float, Gt(0), Le(1), Doc("Rate at which the policy that acts follows the actor that learns, once in each update; 1 is the actor itself.")
+    ] = 0.01
     imitation_weight: Annotated[float, Ge(0), Doc("sac, td3: weight of imitating imagined (rlpd: offline) actions in the actor's loss; 0 is off.")] = 1.0
     imitation_filter: Annotated[bool, Doc("Imitate only actions that the critics hold for better than the actor's own.")] = False
     value_weight: Annotated[float, Gt(0), Doc("td3bc: alpha, the weight of the value beside the imitation of all actions of the batch.")] = 2.5
@@ -62,6 +69,9 @@ class AgentConfig:
 
 class ActorCritic(ABC):
     """Actor, critics and target critics with their optimisers. All randomness comes from the generators given."""
+
+    actor_optimizer: Adam
+    _flat_acting: Tensor
 
     def __init__(self, spec: Spec, config: AgentConfig, generator: torch.Generator, device: torch.device | str = "cpu") -> None:
         if config.num_min_critics > config.num_critics:
@@ -83,11 +93,11 @@ class ActorCritic(ABC):
         self._flat_target = flatten_parameters(self.target_critic)
         self.critic_optimizer = self._optimizer(self.critic, config.critic_learning_rate)
         self.gradient_steps = 0
-        self._learn_block, self._mode, self._explored = Graphed(self._learn), Graphed(self.mode), Graphed(self.explored)
+        self._learn_block, self._mode, self._explored = Graphed(self._learn_and_follow), Graphed(self.mode), Graphed(self.explored)
 
     @abstractmethod
     def _make_actor(self, low: Tensor, high: Tensor) -> None:
-        """Make the actor for actions between `low [A]` and `high [A]`, and its optimiser."""
+        """Make the actor for actions between `low [A]` and `high [A]`, its optimiser, and what acts for it, see `_follower`."""
 
     @abstractmethod
     def mode(self, observation: Tensor) -> Tensor:
@@ -136,6 +146,13 @@ class ActorCritic(ABC):
         """
         self.gradient_steps += len(batch.reward) // self.config.batch_size
         return self._learn_block(self.seen_batch(batch), generator)
+
+    def _learn_and_follow(self, batch: TransitionBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """What `update` does, and then what acts follows the actor."""
+        logs = self._learn(batch, generator)
+        if self.config.acting_rate < 1:
+            self._flat_acting.lerp_(self.actor_optimizer.flat, self.config.acting_rate)
+        return logs
 
     def _learn(self, batch: TransitionBatch, generator: torch.Generator) -> dict[str, Tensor]:
         logs, part = dict[str, Tensor](), batch
@@ -211,6 +228,15 @@ class ActorCritic(ABC):
             return None
         return torch.randperm(count, generator=generator, device=generator.device)[:asked].to(self.device)
 
+    def _follower(self, actor: Module) -> Module:
+        """What acts and is evaluated: the actor, or with an `acting_rate` a running mean of its weights, which swings less from one update to the
+        next than they do (of policies Nikishin et al. 2018)."""
+        if self.config.acting_rate == 1:
+            return actor
+        follower = copy.deepcopy(actor).requires_grad_(False)
+        self._flat_acting = flatten_parameters(follower)
+        return follower
+
     def _optimizer(self, module: nn.Module, learning_rate: float) -> Adam:
         return Adam(flatten_parameters(module), list(module.parameters()), learning_rate)
 
@@ -220,11 +246,14 @@ class ActorCritic(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         seen = {"observation_mean": self.observation_mean, "observation_scale": self.observation_scale}
-        return {**{name: part.state_dict() for name, part in self._all_parts().items()}, **seen, "gradient_steps": self.gradient_steps}
+        acting = {ACTING: self._flat_acting.clone()} if self.config.acting_rate < 1 else {}
+        return {**{name: part.state_dict() for name, part in self._all_parts().items()}, **acting, **seen, "gradient_steps": self.gradient_steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, part in self._all_parts().items():
             part.load_state_dict(state[name])
+        if self.config.acting_rate < 1:
+            self._flat_acting.copy_(state.get(ACTING, self.actor_optimizer.flat))
         self._load_beside_parts(state)
 
     def _load_beside_parts(self, state: dict[str, Any]) -> None:

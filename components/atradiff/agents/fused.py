@@ -117,11 +117,16 @@ class FusedSAC(SAC):
         super().__init__(spec, config, generator, device)
         self._critic_gradient, *self._of_critic = flat_gradient(self.critic.net)
         self._actor_gradient, *self._of_actor = flat_gradient(self.actor.net)
-        self._critic_pass, self._actor_pass = Pass(self.critic.net), Pass(self.actor.net)
+        self._critic_pass, self._actor_pass, self._acting_pass = Pass(self.critic.net), Pass(self.actor.net), Pass(self.acting.net)
         self._target_pass = Pass(self.target_critic.net, min(config.num_min_critics, config.num_critics))
         self._share = torch.ones((), device=self.device) / config.batch_size  # of a transition in a mean
         self._of_value = (-self._share / config.num_critics).expand(config.num_critics, config.batch_size, 1).clone()
         self._of_error = 2 / torch.full((), config.num_critics * config.batch_size, device=self.device)
+
+    @torch.no_grad()
+    def explored(self, observation: Tensor, noise: Tensor) -> Tensor:
+        mean, raw = self._acting_pass.forward(observation)[0].chunk(2, dim=-1)
+        return self.actor.squash(torch.addcmul(mean, raw.clamp(*LOG_STD_RANGE).exp(), noise))
 
     @torch.no_grad()
     def _learn(self, batch: TransitionBatch, generator: torch.Generator) -> dict[str, Tensor]:

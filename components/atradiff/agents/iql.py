@@ -25,15 +25,16 @@ class IQL(ActorCritic):
         self.actor = GaussianActor(observation_dim, low, high, config.width, config.depth).to(self.device)
         self.value = EnsembleMLP(1, [observation_dim, *[config.width] * config.depth, 1], config.layer_norm).to(self.device)
         self.actor_optimizer = self._optimizer(self.actor, config.actor_learning_rate)
+        self.acting = self._follower(self.actor)
         self.value_optimizer = self._optimizer(self.value, config.critic_learning_rate)
 
     def mode(self, observation: Tensor) -> Tensor:
         """The actor's most likely action."""
-        return self.actor.mode(observation)
+        return self.acting.mode(observation)
 
     def explored(self, observation: Tensor, noise: Tensor) -> Tensor:
         """A draw of the actor's."""
-        return self.actor.act(observation, noise)
+        return self.acting.act(observation, noise)
 
     def next_action(self, observation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """There is none: that targets need no next action is what the algorithm is about."""

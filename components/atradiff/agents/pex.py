@@ -33,11 +33,11 @@ class PEX(IQL):
         or the better of the most likely ones without one."""
         observation = self.seen(torch.from_numpy(observations).to(self.device))
         if generator is None:
-            proposals = torch.stack([self.offline_actor.mode(observation), self.actor.mode(observation)])
+            proposals = torch.stack([self.offline_actor.mode(observation), self.acting.mode(observation)])
             chosen = self.selection_chances(observation, proposals)[1] > 0.5
         else:
             noises = [self._noise(len(observation), generator) for _ in range(2)]
-            actors = (self.offline_actor, self.actor)
+            actors = (self.offline_actor, self.acting)
             proposals = torch.stack([actor.act(observation, noise) for actor, noise in zip(actors, noises, strict=True)])
             drawn = torch.rand(len(observation), generator=generator, device=generator.device).to(self.device)
             chosen = drawn < self.selection_chances(observation, proposals)[1]

@@ -24,17 +24,18 @@ class SAC(ActorCritic):
         config = self.config
         self.actor = TanhGaussianActor(self.spec.observation_dim, low, high, config.width, config.depth).to(self.device)
         self.actor_optimizer = self._optimizer(self.actor, config.actor_learning_rate)
+        self.acting = self._follower(self.actor)
         self.log_temperature = torch.tensor(config.initial_temperature, device=self.device).log().requires_grad_()
         self.temperature_optimizer = Adam(self.log_temperature, [self.log_temperature], config.temperature_learning_rate)
         self.target_entropy = -config.target_entropy_scale * self.spec.action_dim
 
     def mode(self, observation: Tensor) -> Tensor:
         """The actor's deterministic action."""
-        return self.actor.mode(observation)
+        return self.acting.mode(observation)
 
     def explored(self, observation: Tensor, noise: Tensor) -> Tensor:
         """A sample of the actor's."""
-        return self.actor.act(observation, noise)
+        return self.acting.act(observation, noise)
 
     def next_action(self, observation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """The actor's draw; with `backup_entropy`, -alpha log pi is added."""

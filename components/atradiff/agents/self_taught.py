@@ -14,7 +14,9 @@ from atradiff.data.environment import TaskEnvironment, split_observation
 from atradiff.replay.buffer import Buffer
 from atradiff.trajectory import Array, join_task
 
-AGENT = AgentConfig(width=256, batch_size=256, utd_ratio=1, initial_temperature=0.1, actor_value="min", imitation_weight=0.0)
+AGENT = AgentConfig(
+    width=256, batch_size=256, utd_ratio=1, initial_temperature=0.1, actor_value="min", acting_rate=1.0, imitation_weight=0.0
+)
 RANDOM_STEPS = 1_000
 """Uniform actions before it learns."""
 

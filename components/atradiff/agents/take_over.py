@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from atradiff.agents.actor_critic import ActorCritic, AgentConfig
+from atradiff.agents.actor_critic import ACTING, ActorCritic, AgentConfig
 from atradiff.agents.pex import PEX
 from atradiff.errors import UserError
 
@@ -24,7 +24,7 @@ def take_over(agent: ActorCritic, learned: AgentConfig, state: dict[str, Any], w
             raise UserError(f"{where} was learned with agent.{name} {theirs}, but this run has {ours}: give it --set agent.{name}={theirs}")
     if isinstance(agent, PEX) and learned.algorithm == "iql":
         agent.expand(state)
-    elif agent.state_dict().keys() <= state.keys():
+    elif agent.state_dict().keys() - {ACTING} <= state.keys():
         agent.load_state_dict(state)
     else:
         raise UserError(

@@ -25,15 +25,16 @@ class TD3(ActorCritic):
         self.actor = TanhActor(self.spec.observation_dim, low, high, config.width, config.depth).to(self.device)
         self.target_actor = copy.deepcopy(self.actor).requires_grad_(False)
         self.actor_optimizer = self._optimizer(self.actor, config.actor_learning_rate)
+        self.acting = self._follower(self.actor)
         self._flat_target_actor = flatten_parameters(self.target_actor)
 
     def mode(self, observation: Tensor) -> Tensor:
         """The actor's action."""
-        return self.actor(observation)
+        return self.acting(observation)
 
     def explored(self, observation: Tensor, noise: Tensor) -> Tensor:
         """The same with noise on it."""
-        return self._perturbed(self.actor(observation), self.config.exploration_noise * noise)
+        return self._perturbed(self.acting(observation), self.config.exploration_noise * noise)
 
     def next_action(self, observation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """The target actor's, with clipped noise on it (eq. 14)."""

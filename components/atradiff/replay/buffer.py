@@ -53,12 +53,13 @@ class Buffer:
         self.discount = discount
         self.added = 0
         self.cleared = 0
-        self._open: dict[int, list[int]] = {}  # of each open episode: its last steps, oldest first, by how many were added before them
+        self._open: dict[int, tuple[list[int], Array]] = {}  # of each open episode: its last steps, by how many were added before them, and their rows
         self._rows = torch.zeros(capacity, 2 * observation_dim + action_dim + 2, device=device)  # so that one gather draws a batch
         self.observation_dim = observation_dim
         self.source = torch.tensor([int(source)], dtype=torch.uint8, device=device)
         self._data = self._unpack(self._rows)
-        self._powers = torch.tensor([discount**k for k in range(n_step + 1)], device=device)
+        self._reward = observation_dim + action_dim  # its column
+        self._powers = np.asarray([discount**k for k in range(n_step + 1)], np.float32)
 
     def __len__(self) -> int:
         return min(self.added, self.capacity)
@@ -67,16 +68,15 @@ class Buffer:
         self, observation: Array, action: Array, reward: float, next_observation: Array, terminated: bool, truncated: bool, episode: int = 0
     ) -> None:
         """Add one real transition and extend the targets of the up to n_step - 1 before it in the same open episode."""
-        position = self.added % self.capacity
-        self._data.observation[position] = torch.from_numpy(observation)
-        self._data.action[position] = torch.from_numpy(action)
-        self._data.reward[position] = 0.0
-        steps = [*self._open.get(episode, []), self.added][-self.n_step :]
-        self._open[episode] = steps = [step for step in steps if step > self.added - self.capacity]  # the others are overwritten
-        index = torch.tensor(steps[::-1]) % self.capacity
-        self._data.reward[index] += self._powers[: len(steps)] * reward
-        self._data.next_observation[index] = torch.from_numpy(next_observation).to(self._data.reward.device)
-        self._data.discount[index] = 0.0 if terminated else self._powers[1 : len(steps) + 1]
+        row = np.concatenate([observation, action, [0.0], next_observation, [0.0]], dtype=np.float32)
+        before, rows = self._open.get(episode, ([], row[None, :][:0]))
+        steps = [step for step in [*before, self.added][-self.n_step :] if step > self.added - self.capacity]  # the others are overwritten
+        rows, powers = np.vstack([rows, row])[-len(steps) :], self._powers[: len(steps) + 1][::-1]
+        rows[:, self._reward] += powers[1:] * reward
+        rows[:, self._reward + 1 : -1] = next_observation
+        rows[:, -1] = 0.0 if terminated else powers[:-1]
+        self._open[episode] = steps, rows
+        self._rows[[step % self.capacity for step in steps]] = torch.from_numpy(rows).to(self._rows.device)
         self.added += 1
         if terminated or truncated:
             self.close_episode(episode)
@@ -138,15 +138,16 @@ class Buffer:
         """Everything. `rows [N, W]` are the filled ones of the replay's own memory, not a copy: whoever keeps them while the replay goes on copies
         them. Transition number i, counted since the last of the `cleared` times that all was forgotten, lies in row `i % N`; those before
         `settled` change no more."""
-        opened = {str(episode): list(steps) for episode, steps in self._open.items()}
+        opened = {str(episode): list(steps) for episode, (steps, _) in self._open.items()}
         settled = min((steps[0] for steps in opened.values()), default=self.added)
         return {"added": self.added, "settled": settled, "open": opened, "cleared": self.cleared, "rows": self._rows[: len(self)]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises ValueError where the rows are not as many, or not as wide, as this replay's would be."""
         self.added, self.cleared = int(state["added"]), int(state["cleared"])
-        self._open = {int(episode): [int(step) for step in steps] for episode, steps in state["open"].items()}
         rows = state["rows"]
         if rows.shape != (len(self), self._rows.shape[1]):
             raise ValueError(f"{tuple(rows.shape)} rows do not fit a replay that holds {(len(self), self._rows.shape[1])}")
         self._rows[: len(self)] = rows.to(self._rows)
+        opened = {int(episode): [int(step) for step in steps] for episode, steps in state["open"].items()}
+        self._open = {episode: (steps, self._rows[[step % self.capacity for step in steps]].cpu().numpy()) for episode, steps in opened.items()}

@@ -21,7 +21,7 @@ SAC_UPDATES = 100
 """Updates in one call."""
 PLAIN = AgentConfig(
     width=256, depth=2, num_critics=2, num_min_critics=2, layer_norm=False, batch_size=256, utd_ratio=1,
-    backup_entropy=True, target_entropy_scale=1.0, initial_temperature=1.0, imitation_weight=0.0,
+    backup_entropy=True, target_entropy_scale=1.0, initial_temperature=1.0, acting_rate=1.0, imitation_weight=0.0,
 )  # fmt: skip
 ENSEMBLE = replace(PLAIN, num_critics=10, layer_norm=True, utd_ratio=20)
 

@@ -76,11 +76,13 @@ def limited_to(threads: int) -> Generator[None]:
     before = torch.get_num_threads()
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set[int]()
     torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # as runs do, and JAX
     if cores:
         os.sched_setaffinity(0, sorted(cores)[:threads])
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        torch.set_flush_denormal(False)
         if cores:
             os.sched_setaffinity(0, cores)

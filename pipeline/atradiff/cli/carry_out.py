@@ -78,12 +78,12 @@ def carry_out(make: Callable[[str], AnyRun], track: list[TrackerChoice] | None, 
     from atradiff.flows.flow import run_flow
     from atradiff.flows.server import ApiServer
     from atradiff.params.render import to_dict
-    from atradiff.project.artifacts import device, use_one_thread
+    from atradiff.project.artifacts import device, set_up_torch
     from atradiff.reporting.progress import RunProgress
     from atradiff.reporting.summary import in_words
     from atradiff.reporting.tracking import tracking
 
-    use_one_thread()
+    set_up_torch()
     with ApiServer() as server:
         run = make(device())
         name, done = run.folder.name, run.steps_done

@@ -52,7 +52,7 @@ def run(
     from atradiff.flows.offline_run import OfflineRun
     from atradiff.flows.run_folder import OFFLINE, RunFolder, new_offline_path, newest_offline_path, open_to_resume
     from atradiff.flows.run_lock import RunLock
-    from atradiff.project.artifacts import device, use_one_thread
+    from atradiff.project.artifacts import device, set_up_torch
     from atradiff.project.layout import Layout
     from atradiff.project.runs import OFFLINE_RUNS
     from atradiff.project.staleness import require_offline_stages
@@ -76,7 +76,7 @@ def run(
     warn = warning(console)
     require_trackers(track or [])
     if dry_run:
-        use_one_thread()
+        set_up_torch()
         if resume:
             RunLock(path).release()
             phases = OfflineRun.reopened(RunFolder.open(path), gradient_steps, layout, device(), warn).phases

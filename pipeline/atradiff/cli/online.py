@@ -66,7 +66,7 @@ def run(
     from atradiff.flows.online_run import OnlineRun
     from atradiff.flows.run_folder import RunFolder, find_offline_run, new_run_path, newest_run_path, open_to_resume, settings_carried_over
     from atradiff.flows.run_lock import RunLock
-    from atradiff.project.artifacts import device, use_one_thread
+    from atradiff.project.artifacts import device, set_up_torch
     from atradiff.project.layout import Layout, find_root
     from atradiff.project.staleness import require_offline_stages
     from atradiff.reporting.tracking import require_trackers
@@ -92,7 +92,7 @@ def run(
     warn = warning(console)
     require_trackers(track or [])
     if dry_run:
-        use_one_thread()
+        set_up_torch()
         if resume:
             RunLock(path).release()
             phases = OnlineRun.reopened(RunFolder.open(path), env_steps, layout, device(), warn).phases

@@ -72,8 +72,8 @@ def _controller(task: TaskParams, environment: TaskEnvironment) -> Controller:
             "to random, or task.collect.training_steps to let an agent learn it first, or name a dataset that exists in task.dataset.id"
         )
     from atradiff.agents.self_taught import SelfTaught  # with torch, for which scripts need not wait
-    from atradiff.project.artifacts import use_one_thread
+    from atradiff.project.artifacts import set_up_torch
 
-    use_one_thread()
+    set_up_torch()
     with track("learn to collect", task.collect.training_steps) as advance:
         return SelfTaught(environment, task.collect, advance)
