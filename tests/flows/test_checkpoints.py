@@ -138,8 +138,8 @@ def test_nothing_is_gone_on_from_where_all_checkpoints_are_damaged(run: RunFolde
 
 def test_a_checkpoint_of_another_format_is_refused_with_the_reason(run: RunFolder) -> None:
     manifest = Checkpoints(run).write(1, state(), None, keep=2) / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"state_format": 6', '"state_format": 5'))
-    with pytest.raises(UserError, match=r"has the format 5, this version of atradiff goes on from 6: start the run anew, or use the version that wrote it"):
+    manifest.write_text(manifest.read_text().replace('"state_format": 7', '"state_format": 6'))
+    with pytest.raises(UserError, match=r"has the format 6, this version of atradiff goes on from 7: start the run anew, or use the version that wrote it"):
         newest(run)
 
 

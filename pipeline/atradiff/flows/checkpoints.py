@@ -24,7 +24,7 @@ from atradiff.flows.run_folder import Metrics, RunFolder, sync, told, write_whol
 from atradiff.flows.segments import Segment, join_segments, split_segments, write_segment
 from atradiff.untrusted import FOREIGN_ERRORS, Damaged, inside, read_json, read_tensors
 
-STATE_FORMAT = 6  # what the state holds; raised whenever an older one can no longer be gone on from
+STATE_FORMAT = 7  # what the state holds; raised whenever an older one can no longer be gone on from
 READ_ERRORS = (OSError, *FOREIGN_ERRORS)
 NAME = re.compile(r"step-(\d+)(?:-(\d+))?")
 OWN_FILES = ("models", "originals")
