@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,26 +20,25 @@ from atradiff.trajectory import Array, Trajectory
 
 
 def imagine_beside_real(params: Params, layout: Layout, device: str, count: int, seed: int, out: Path) -> list[Imagined]:
-    """Imagine from `count` resets of the task, and draw that beside the `count` offline episodes nearest in start and goal."""
+    """Imagine from `count` resets of the task, and draw that beside the offline episodes nearest to each in start and goal."""
     environment = TaskEnvironment(params.task.environment)
     split = load_split(layout, params)
     synthesizer = load_synthesizer(layout, params, split[0], device, environment)
     starts = [environment.reset(episode_seed(seed, number)) for number in range(count)]
     states, tasks = (np.stack(parts) for parts in zip(*starts, strict=True))
     imagined = synthesizer(states, tasks, make_generator(seed, "synthesis"))
-    real = _nearest(split, synthesizer.estimator.normalizer, states[0], tasks[0], count)
+    real = nearest_episodes(split, synthesizer.estimator.normalizer, states, tasks)
     draw_imagined(out, imagined, real, environment, ("Imagined", "Real, the nearest offline"))
     environment.close()
     return imagined
 
 
-def _nearest(parts: Iterable[OfflineData], normalizer: Normalizer, state: Array, task: Array, count: int) -> list[Trajectory]:
-    """The `count` episodes whose first state and task are nearest to `state [O]` and `task [K]`, in normalised units."""
-    here = np.concatenate([normalizer.states(state), normalizer.tasks(task)])
-    found: list[tuple[float, OfflineData, int]] = []
-    for part in parts:
-        there = np.concatenate([normalizer.states(part.states[part.episode_starts]), normalizer.tasks(part.tasks)], axis=-1)
-        distances = np.linalg.norm(there - here, axis=-1)
-        found += [(float(distances[e]), part, int(e)) for e in np.argsort(distances)[:count]]
-    found.sort(key=lambda item: item[0])
-    return [part.trajectory(episode) for _, part, episode in found[:count]]
+def nearest_episodes(parts: Sequence[OfflineData], normalizer: Normalizer, states: Array, tasks: Array) -> list[Trajectory]:
+    """For each of the starts, `states [N, O]` under `tasks [N, K]`, the episode that begins nearest to it, in normalised units, and is not shown yet."""
+    starts = [np.concatenate([normalizer.states(part.states[part.episode_starts]), normalizer.tasks(part.tasks)], axis=-1) for part in parts]
+    episodes, there = [(part, e) for part, found in zip(parts, starts, strict=True) for e in range(len(found))], np.concatenate(starts)
+    nearest: list[int] = []
+    for here in np.concatenate([normalizer.states(states), normalizer.tasks(tasks)], axis=-1):
+        order = np.argsort(np.linalg.norm(there - here, axis=-1), kind="stable")
+        nearest += [int(e) for e in order if e not in nearest][:1]
+    return [part.trajectory(e) for part, e in (episodes[n] for n in nearest)]
