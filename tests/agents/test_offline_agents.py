@@ -110,7 +110,7 @@ def test_pex_keeps_the_offline_policy_as_it_is() -> None:
     take_over(pex, iql.config, iql.state_dict(), "here")
     fresh = [p.clone() for p in pex.actor.parameters()]
     pex.update(batch(2 * BATCH, 9), toys.generator())
-    assert all(torch.equal(a, b) for a, b in zip(pex.offline_actor.parameters(), iql.actor.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(pex.offline_actor.parameters(), iql.acting.parameters(), strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(pex.actor.parameters(), fresh, strict=True))
     assert pex.gradient_steps == 8
 

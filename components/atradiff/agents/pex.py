@@ -6,8 +6,9 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from atradiff.agents.actor_critic import ACTING
 from atradiff.agents.iql import IQL
 from atradiff.trajectory import Array
 
@@ -20,8 +21,10 @@ class PEX(IQL):
         self.offline_actor = copy.deepcopy(self.actor).requires_grad_(False)
 
     def expand(self, state: dict[str, Any]) -> None:
-        """Keep the actor of an `IQL`'s state as the offline policy, and go on with its critics and V; the new policy begins untrained."""
+        """Keep what acts in an `IQL`'s state as the offline policy, and go on with its critics and V; the new policy begins untrained."""
         self.offline_actor.load_state_dict(state["actor"])
+        if ACTING in state:
+            nn.utils.vector_to_parameters(state[ACTING].to(self.device), self.offline_actor.parameters())
         parts = self._all_parts()
         for name in ("critic", "target_critic", "critic_optimizer", "value", "value_optimizer"):
             parts[name].load_state_dict(state[name])
