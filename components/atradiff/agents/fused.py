@@ -126,7 +126,7 @@ class FusedSAC(SAC):
     @torch.no_grad()
     def explored(self, observation: Tensor, noise: Tensor) -> Tensor:
         mean, raw = self._acting_pass.forward(observation)[0].chunk(2, dim=-1)
-        return self.actor.squash(torch.addcmul(mean, raw.clamp(*LOG_STD_RANGE).exp(), noise))
+        return self.actor.draw(mean, raw.clamp(*LOG_STD_RANGE), noise)
 
     @torch.no_grad()
     def _learn(self, batch: TransitionBatch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -166,7 +166,7 @@ class FusedSAC(SAC):
         mean, raw = self._actor_pass.forward(batch.next_observation)[0].chunk(2, dim=-1)
         dealt, parts = noise.flatten(0, 1), noise.shape[1]
         if not self.config.backup_entropy:
-            action, added = self.actor.squash(torch.addcmul(mean, raw.clamp(*LOG_STD_RANGE).exp(), dealt)), None
+            action, added = self.actor.draw(mean, raw.clamp(*LOG_STD_RANGE), dealt), None
         else:
             action, log_density = self.actor.sample(mean, raw.clamp(*LOG_STD_RANGE), dealt)
             added = (-self.log_temperature.exp() * log_density).view(-1, parts, 1).unbind(1)

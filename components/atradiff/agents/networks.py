@@ -169,7 +169,10 @@ class TanhGaussianActor(SquashedActor):
 
     def act(self, observation: Tensor, noise: Tensor) -> Tensor:
         """A random action `[B, A]` from unit `noise [B, A]`."""
-        mean, log_std = self(observation)
+        return self.draw(*self(observation), noise)
+
+    def draw(self, mean: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:
+        """The same from the Gaussian's mean and log standard deviation."""
         return self.squash(torch.addcmul(mean, log_std.exp(), noise))
 
     def sample(self, mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

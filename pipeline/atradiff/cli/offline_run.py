@@ -50,8 +50,7 @@ def run(
 ) -> None:
     """Learn, evaluate on the way, and keep the agent for `atradiff online run --init-from`; a Prefect flow."""
     from atradiff.flows.offline_run import OfflineRun
-    from atradiff.flows.run_folder import OFFLINE, RunFolder, new_offline_path, newest_offline_path, open_to_resume
-    from atradiff.flows.run_lock import RunLock
+    from atradiff.flows.run_folder import OFFLINE, new_offline_path, newest_offline_path, open_to_resume
     from atradiff.project.artifacts import device, set_up_torch
     from atradiff.project.layout import Layout
     from atradiff.project.runs import OFFLINE_RUNS
@@ -78,8 +77,7 @@ def run(
     if dry_run:
         set_up_torch()
         if resume:
-            RunLock(path).release()
-            phases = OfflineRun.reopened(RunFolder.open(path), gradient_steps, layout, device(), warn).phases
+            phases = OfflineRun.still_to_do(path, gradient_steps, layout, device(), warn)
         else:
             OfflineRun.new_trainer(params, seed, layout, device())
             phases = OfflineRun.planned(params, None)

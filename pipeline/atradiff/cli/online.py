@@ -64,8 +64,7 @@ def run(
     """Learn online, as a Prefect flow."""
     from atradiff.flows.assemble import params_of_arm
     from atradiff.flows.online_run import OnlineRun
-    from atradiff.flows.run_folder import RunFolder, find_offline_run, new_run_path, newest_run_path, open_to_resume, settings_carried_over
-    from atradiff.flows.run_lock import RunLock
+    from atradiff.flows.run_folder import find_offline_run, new_run_path, newest_run_path, open_to_resume, settings_carried_over
     from atradiff.project.artifacts import device, set_up_torch
     from atradiff.project.layout import Layout, find_root
     from atradiff.project.staleness import require_offline_stages
@@ -94,8 +93,7 @@ def run(
     if dry_run:
         set_up_torch()
         if resume:
-            RunLock(path).release()
-            phases = OnlineRun.reopened(RunFolder.open(path), env_steps, layout, device(), warn).phases
+            phases = OnlineRun.still_to_do(path, env_steps, layout, device(), warn)
         else:
             params = params_of_arm(params, arm.value)
             OnlineRun.new_trainer(params, arm.value, seed, layout, device(), learned)

@@ -38,7 +38,8 @@ def nearest_episodes(parts: Sequence[OfflineData], normalizer: Normalizer, state
     starts = [np.concatenate([normalizer.states(part.states[part.episode_starts]), normalizer.tasks(part.tasks)], axis=-1) for part in parts]
     episodes, there = [(part, e) for part, found in zip(parts, starts, strict=True) for e in range(len(found))], np.concatenate(starts)
     nearest: list[int] = []
-    for here in np.concatenate([normalizer.states(states), normalizer.tasks(tasks)], axis=-1):
-        order = np.argsort(np.linalg.norm(there - here, axis=-1), kind="stable")
-        nearest += [int(e) for e in order if e not in nearest][:1]
+    for here in np.concatenate([normalizer.states(states), normalizer.tasks(tasks)], axis=-1)[: len(there)]:
+        distances = np.linalg.norm(there - here, axis=-1)
+        distances[nearest] = np.inf
+        nearest.append(int(distances.argmin()))
     return [part.trajectory(e) for part, e in (episodes[n] for n in nearest)]

@@ -193,6 +193,13 @@ class Run(ABC, Generic[T]):
         return cls(params, about["arm"], about["seed"], folder, trainer, phases, checkpoints, lock)
 
     @classmethod
+    def still_to_do(cls, path: Path, steps: int | None, layout: Layout, device: str, warn: Callable[[str], None]) -> list[Phase]:
+        """The phases that `resume` would carry out; refused where it would be, and nothing is written."""
+        folder = RunFolder.open(path)
+        RunLock(path).release()
+        return cls.reopened(folder, steps, layout, device, warn).phases
+
+    @classmethod
     def reopened(cls, folder: RunFolder, steps: int | None, layout: Layout, device: str, warn: Callable[[str], None]) -> Reopened[T]:
         """All that resuming needs, and refuses, before anything is written."""
         params = folder.params()
