@@ -169,7 +169,8 @@ class TanhGaussianActor(SquashedActor):
 
     def act(self, observation: Tensor, noise: Tensor) -> Tensor:
         """A random action `[B, A]` from unit `noise [B, A]`."""
-        return self.draw(*self(observation), noise)
+        mean, log_std = self(observation)
+        return self.draw(mean, log_std, noise)
 
     def draw(self, mean: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:
         """The same from the Gaussian's mean and log standard deviation."""
