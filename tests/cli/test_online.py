@@ -9,11 +9,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from atradiff.flows.run_folder import RunFolder
 from atradiff.flows.run_lock import RunLock
@@ -262,3 +264,32 @@ def test_a_server_that_does_not_answer_is_named(inside: Path, monkeypatch: pytes
         assert call(monkeypatch, "online", "run", "--arm", "agent", "--run-dir", "unreached") == 1
     assert "no Prefect server answers at PREFECT_API_URL http://127.0.0.1:9/api" in capsys.readouterr().err
     assert not (inside / "unreached").exists()
+
+
+class Overwhelmed(BaseHTTPRequestHandler):
+    """A server that is there, and has too much to do for anything else."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/api/health" else 503)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(503)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        del format, args
+
+
+def test_a_server_that_has_too_much_to_do_is_named(inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with HTTPServer(("127.0.0.1", 0), Overwhelmed) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/api"
+        with temporary_settings({PREFECT_API_URL: url, PREFECT_CLIENT_MAX_RETRIES: 0}):
+            assert call(monkeypatch, "online", "run", "--arm", "agent", "--run-dir", "untaken") == 1
+        server.shutdown()
+    told = capsys.readouterr().err
+    assert "Prefect's server does not take the run (Server error '503 Service Unavailable'" in told
+    assert "go on with --resume" in told
+    assert (inside / "untaken" / "run.json").exists()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -35,9 +36,9 @@ def main() -> None:
         if given.server:
             _serve(folder, stack)
         began = time.monotonic()
-        wrong = _run_all(folder, given.flows)
+        ended, wrong = _run_all(folder, given.flows)
         seconds = time.monotonic() - began
-        wrong += _differences(folder, given.flows) + _untold(folder, given.flows, tasks)
+        wrong += _differences(ended) + _untold(ended, tasks)
     print(
         f"{given.flows} flows in {seconds:,.0f} s, {'one server' if given.server else 'a fresh home'}; wrong: {len(wrong)}",
         *wrong,
@@ -63,14 +64,17 @@ def _make_project(folder: Path) -> int:
 
 
 def _serve(folder: Path, stack: ExitStack) -> None:
-    """`atradiff ui`, to which PREFECT_API_URL leads from then on."""
-    from atradiff.flows.server import answers, free_port
+    """`atradiff ui`, to which PREFECT_API_URL leads from then on. Prefect reads its settings once, so nothing of it may be imported before that."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        os.environ["PREFECT_SERVER_API_PORT"] = port = str(probe.getsockname()[1])
+    os.environ["PREFECT_API_URL"] = url = f"http://127.0.0.1:{port}/api"
+    assert "prefect" not in sys.modules
+    from atradiff.flows.server import answers
 
-    os.environ["PREFECT_SERVER_API_PORT"] = port = str(free_port())
     log = stack.enter_context((folder / "server.log").open("wb"))
     server = stack.enter_context(subprocess.Popen([sys.executable, "-m", "atradiff.cli", "ui"], cwd=folder, stdout=log, stderr=log))
     stack.callback(server.terminate)
-    os.environ["PREFECT_API_URL"] = url = f"http://127.0.0.1:{port}/api"
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not answers(url):
         if server.poll() is not None or time.monotonic() > deadline:
@@ -78,8 +82,8 @@ def _serve(folder: Path, stack: ExitStack) -> None:
         time.sleep(0.5)
 
 
-def _run_all(folder: Path, flows: int) -> list[str]:
-    """Start all at once and wait; returns what was wrong with those that failed."""
+def _run_all(folder: Path, flows: int) -> tuple[list[Path], list[str]]:
+    """Start all at once and wait; returns the runs that came to their end, and what was wrong with the others."""
     import atradiff.cli.online
     import atradiff.flows.flow  # noqa: F401 (what is heavy is imported once, before processes part)
     from kills import finish, start
@@ -87,14 +91,16 @@ def _run_all(folder: Path, flows: int) -> list[str]:
     os.chdir(folder)
     paths = [Path("runs") / f"flow-{number}" for number in range(flows)]
     processes = [(start(_carry_out, path), path) for path in paths]
-    wrong = list[str]()
+    ended, wrong = list[Path](), list[str]()
     for process, path in processes:
         try:
-            if finish(process, path) != 0:
+            if finish(process, path) == 0:
+                ended.append(path)
+            else:
                 wrong.append(f"{path} was ended by a signal")
         except RuntimeError as error:
             wrong.append(f"{path}: {error}")
-    return wrong
+    return ended, wrong
 
 
 def _carry_out(path: Path) -> None:
@@ -104,15 +110,14 @@ def _carry_out(path: Path) -> None:
     cli.main()
 
 
-def _differences(folder: Path, flows: int) -> list[str]:
+def _differences(paths: list[Path]) -> list[str]:
     from atradiff.flows.run_folder import RunFolder
     from same_runs import differences
 
-    first, *others = (RunFolder(folder / "runs" / f"flow-{number}") for number in range(flows))
-    return [f"{other.name} is not {first.name}: {lost}" for other in others for lost in differences(first, other)]
+    return [f"{path} is not {paths[0]}: {lost}" for path in paths[1:] for lost in differences(RunFolder(paths[0]), RunFolder(path))]
 
 
-def _untold(folder: Path, flows: int, tasks: int) -> list[str]:
+def _untold(paths: list[Path], tasks: int) -> list[str]:
     """What Prefect does not know of the runs as it should."""
     from prefect import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
@@ -124,7 +129,7 @@ def _untold(folder: Path, flows: int, tasks: int) -> list[str]:
         server.connect()
         with get_client(sync_client=True) as client:
             known = {run.name: run for run in client.read_flow_runs()}
-            for name in (f"flow-{number}" for number in range(flows)):
+            for name in (path.name for path in paths):
                 if name not in known:
                     wrong.append(f"{name} is not known to Prefect")
                     continue

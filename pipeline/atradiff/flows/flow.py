@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 from prefect import flow, get_client, tags, task
 from prefect.artifacts import MarkdownArtifact, TableArtifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
@@ -22,11 +21,11 @@ from prefect.states import Cancelled, Crashed
 from prefect.utilities.urls import url_for
 from rich.console import Console
 
-from atradiff.errors import Stopped
+from atradiff.errors import Stopped, UserError
 from atradiff.flows.artifacts import Artifacts
 from atradiff.flows.memory import collect_early, keep_giving_back
 from atradiff.flows.pace import Pace
-from atradiff.flows.pages import Pages
+from atradiff.flows.pages import AWAY, Pages
 from atradiff.flows.run import Run
 from atradiff.flows.run_lock import is_held
 from atradiff.flows.server import ApiServer
@@ -48,12 +47,11 @@ def run_flow(run: Run[Any], progress: RunProgress, server: ApiServer, trackers: 
     """Carry the run out as a flow run, named after its folder and tagged by task, arm and seed. Raises `Stopped` after Ctrl-C or SIGTERM.
 
     The flow's parameters are what a reader of the pages wants to know; the run itself stays out of Prefect's hands, which would
-    look through it.
+    look through it. Raises `UserError` where the server does not take it.
     """
     _log_beside_the_bar(progress.console)
     keep_giving_back()
     collect_early()
-    _close_killed(run.folder.path)
 
     stops: list[Stopped] = []
     signals = StopSignals(progress.stopping)
@@ -105,8 +103,12 @@ def run_flow(run: Run[Any], progress: RunProgress, server: ApiServer, trackers: 
         Pages(lambda text: progress.console.print(f"[yellow]warning[/]: {text}", highlight=False, soft_wrap=True), server.revive) as pages,
     ):
         try:
+            _close_killed(run.folder.path)
             carry_out(*told, return_state=True).result(raise_on_failure=not stops)
-        except httpx.TransportError:
+        except AWAY as error:
+            if len(phases_left) == len(run.phases):
+                why = str(error).splitlines()[0].rstrip(": ")
+                raise UserError(f"Prefect's server does not take the run ({why}): go on with --resume when it has less to do") from error
             if phases_left:
                 raise
             progress.warn("unreported", "Prefect's server was not told that the run has ended, and shows it as running")

@@ -11,6 +11,8 @@ from typing import Self
 import httpx
 from prefect.exceptions import PrefectHTTPStatusError
 
+AWAY = (httpx.TransportError, PrefectHTTPStatusError)
+"""What a server is told by that cannot be reached, or says that it is unwell."""
 RETRY_SECONDS = 5.0
 CLOSING_SECONDS = 10.0
 
@@ -58,7 +60,7 @@ class Pages:
             name, (context, send) = next_one
             try:
                 context.run(send)
-            except (httpx.TransportError, PrefectHTTPStatusError) as error:
+            except AWAY as error:
                 if not away:
                     self._tell(f"Prefect's server does not answer ({type(error).__name__}): the run goes on without it, and reports again when it is back")
                 away = True
