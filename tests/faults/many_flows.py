@@ -32,6 +32,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made, ExitStack() as stack:
         os.environ |= {"PREFECT_HOME": f"{made}/prefect", "MINARI_DATASETS_PATH": f"{made}/minari"}
         folder = Path(made)
+        with socket.socket() as probe:  # nobody else's server, which may listen where Prefect's own would
+            probe.bind(("127.0.0.1", 0))
+            os.environ["PREFECT_SERVER_API_PORT"] = str(probe.getsockname()[1])
         tasks = _make_project(folder)
         if given.server:
             _serve(folder, stack)
@@ -65,11 +68,8 @@ def _make_project(folder: Path) -> int:
 
 def _serve(folder: Path, stack: ExitStack) -> None:
     """`atradiff ui`, to which PREFECT_API_URL leads from then on. Prefect reads its settings once, so nothing of it may be imported before that."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        os.environ["PREFECT_SERVER_API_PORT"] = port = str(probe.getsockname()[1])
-    os.environ["PREFECT_API_URL"] = url = f"http://127.0.0.1:{port}/api"
     assert "prefect" not in sys.modules
+    os.environ["PREFECT_API_URL"] = url = f"http://127.0.0.1:{os.environ['PREFECT_SERVER_API_PORT']}/api"
     from atradiff.flows.server import answers
 
     log = stack.enter_context((folder / "server.log").open("wb"))
