@@ -85,6 +85,12 @@ def test_a_missing_number_is_a_dash() -> None:
     assert (number(None), number(1234.5), number(0.25, "{:.0%}")) == ("-", "1,234", "25%")
 
 
+def test_what_rounds_to_zero_has_no_sign() -> None:
+    shares = (-0.0004, 0.0004, 0.0, -0.0006, 0.0006, float("-inf"))
+    assert [number(share, "{:+.1%}") for share in shares] == ["0.0%", "0.0%", "0.0%", "-0.1%", "+0.1%", "-inf%"]
+    assert number(-0.001, "{:.2f}") == "0.00"
+
+
 def test_parts_of_a_bar_are_all_of_it() -> None:
     parts = pruned_rows([imagined(), imagined()])
     assert sum(part.share for part in parts) == pytest.approx(1.0)

@@ -85,8 +85,11 @@ def time_parts(row: Row) -> dict[str, float]:
 
 
 def number(value: float | None, pattern: str = "{:,.0f}", missing: str = "-") -> str:
-    """A figure as text, `missing` where there is none."""
-    return missing if value is None else pattern.format(value)
+    """A figure as text, `missing` where there is none. What rounds to zero has no sign."""
+    if value is None:
+        return missing
+    text, zero = pattern.format(value), pattern.format(0).lstrip("+")
+    return zero if text.lstrip("+-") == zero else text
 
 
 def evaluation_cells(rows: Sequence[Row], without: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
