@@ -14,6 +14,7 @@ from unittest.mock import Mock
 import pytest
 
 from atradiff.cli import completion
+from atradiff.numbers import NotFinite
 from atradiff.params.tasks import TASKS
 from command_line import call
 from projects import tiny_params, write_params
@@ -72,6 +73,14 @@ def test_a_place_that_cannot_be_written_is_told_in_one_line(
     assert call(monkeypatch, "use", "pointmaze-umaze") == 1
     err = capsys.readouterr().err
     assert err.startswith(f"error: {tmp_path / 'params.yaml'} cannot be used (Is a directory): ")
+    assert err.count("\n") == 1
+
+
+def test_numbers_that_are_none_are_told_in_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("atradiff.stages.evaluate_synthesis.run", Mock(side_effect=NotFinite("estimated lengths", {})))
+    assert call(monkeypatch, "evaluate-synthesis") == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: NaN or infinity in estimated lengths, as models give that learned too little or diverged: ")
     assert err.count("\n") == 1
 
 

@@ -78,6 +78,12 @@ def main() -> None:
         sys.exit(stop.exit_code)
     except UserError as error:
         _refuse(str(error))
+    except ArithmeticError as error:
+        from atradiff.numbers import NotFinite
+
+        if not isinstance(error, NotFinite):
+            raise
+        _refuse(f"{error}, as models give that learned too little or diverged: raise gradient_steps or lower learning_rate in params.yaml, or mend the environment")
     except OSError as error:
         if error.errno not in REFUSED:
             raise
