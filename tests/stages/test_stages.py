@@ -53,7 +53,7 @@ def test_collect_leaves_a_dataset_that_is_there(project: Layout, params: Params,
 
 def test_collect_refuses_a_dataset_of_another_recipe(project: Layout, params: Params, tmp_path: Path) -> None:
     other = replace(params, task=replace(params.task, collect=replace(params.task.collect, seed=7)))
-    with pytest.raises(UserError, match=f"another seed than params.yaml says: delete it with `minari delete {DATASET}`"):
+    with pytest.raises(UserError, match=rf"other settings than params.yaml says \(seed\): delete it with `minari delete {DATASET}`"):
         collect.run(other, Layout(tmp_path, "other"))
 
 
@@ -61,10 +61,10 @@ def test_collect_names_a_limit_that_only_one_of_both_has(
     project: Layout, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited = replace(params.task, collect=replace(params.task.collect, maximum_steps=9))
-    with pytest.raises(UserError, match=r"with another maximum_steps than params.yaml says"):
+    with pytest.raises(UserError, match=r"with other settings than params.yaml says \(maximum_steps\)"):
         collect.run(replace(params, task=limited), Layout(tmp_path, "other"))
     monkeypatch.setattr(collect, "read_recipe", lambda dataset: recipe(limited.environment, limited.collect))
-    with pytest.raises(UserError, match=r"with another maximum_steps than params.yaml says"):
+    with pytest.raises(UserError, match=r"with other settings than params.yaml says \(maximum_steps\)"):
         collect.run(params, Layout(tmp_path, "other"))
 
 

@@ -27,7 +27,7 @@ def run(params: Params, layout: Layout) -> None:
     if task.dataset.id.startswith(LOCAL) and found is not None and found != wanted:
         different = [key for key in {**wanted, **found} if found.get(key) != wanted.get(key)]
         raise UserError(
-            f"the dataset {task.dataset.id!r} was collected with another {', '.join(different)} than params.yaml says: "
+            f"the dataset {task.dataset.id!r} was collected with other settings than params.yaml says ({', '.join(different)}): "
             f"delete it with `minari delete {task.dataset.id}`, or choose another task.dataset.id"
         )
     further = [_make_sure(task, dataset_id) for dataset_id in task.dataset.mixed_with]
