@@ -34,7 +34,7 @@ AlgorithmOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DataOption = Annotated[str | None, typer.Option(metavar="NAME", help="The offline data: a quality that `atradiff tasks` lists, `remote`, or a Minari id.")]
+DataOption = Annotated[str | None, typer.Option(metavar="NAME", help="The offline data: a level that `atradiff tasks` lists, `remote`, or a Minari id.")]
 MixOption = Annotated[list[str] | None, typer.Option(metavar="ID", help="A Minari dataset on this machine to mix in; may be given several times.")]
 
 
