@@ -83,7 +83,7 @@ def main() -> None:
 
         if not isinstance(error, NotFinite):
             raise
-        _refuse(f"{error}, as models give that learned too little or diverged: raise gradient_steps or lower learning_rate in params.yaml, or mend the environment")
+        _refuse(f"{error}, as models give that learned too little or diverged: raise gradient_steps, lower learning_rate, or mend the environment")
     except OSError as error:
         if error.errno not in REFUSED:
             raise
