@@ -100,7 +100,7 @@ def test_a_network_with_nan_is_in_no_checkpoint(online_project: Layout, tmp_path
 def test_there_must_be_a_checkpoint_to_go_back_to(online_project: Layout, tmp_path: Path) -> None:
     run = begin(online_params(), tmp_path / "run", online_project, "roll_back")
     in_critics(run.trainer)
-    with pytest.raises(UserError, match="no checkpoint yet"):
+    with pytest.raises(UserError, match=r"no checkpoint yet to roll back to: lower agent.critic_learning_rate, train the models longer if they imagined it"):
         run.do(run.phases[0], lambda env_steps: None)
 
 

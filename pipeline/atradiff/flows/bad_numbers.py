@@ -13,6 +13,7 @@ from atradiff.numbers import NotFinite
 from atradiff.online.trainer import Trainer
 
 MAXIMUM_ROLL_BACKS = 10
+REMEDY = "lower agent.critic_learning_rate, train the models longer if they imagined it, or mend the environment"
 
 
 def meet_bad_numbers(folder: RunFolder, checkpoints: Checkpoints, trainer: Trainer, error: NotFinite) -> None:
@@ -24,10 +25,10 @@ def meet_bad_numbers(folder: RunFolder, checkpoints: Checkpoints, trainer: Train
     torch.save({"where": error.where, "env_steps": trainer.env_steps, "gradient_steps": trainer.agent.gradient_steps, **error.tensors()}, evidence)
     told = f"{error} at env step {trainer.env_steps:,}; what it arose in is in {evidence}"
     if trainer.config.on_bad_numbers == "stop":
-        raise UserError(f"{told}: lower agent.critic_learning_rate, mend the environment, or set online.on_bad_numbers=roll_back") from error
+        raise UserError(f"{told}: {REMEDY}; online.on_bad_numbers=roll_back goes on from the last checkpoint") from error
     state = checkpoints.latest(warnings.warn)
     if state is None:
-        raise UserError(f"{told}, and there is no checkpoint yet to roll back to: lower agent.critic_learning_rate, or mend the environment") from error
+        raise UserError(f"{told}, and there is no checkpoint yet to roll back to: {REMEDY}") from error
     if trainer.rolled_back >= MAXIMUM_ROLL_BACKS:
-        raise UserError(f"{told}, for the {trainer.rolled_back + 1}th time: lower agent.critic_learning_rate, or mend the environment") from error
+        raise UserError(f"{told}, for the {trainer.rolled_back + 1}th time: {REMEDY}") from error
     trainer.roll_back(state)
