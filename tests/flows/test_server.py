@@ -16,7 +16,7 @@ from prefect.settings import (
 from atradiff.errors import UserError
 from atradiff.flows import server
 from atradiff.flows.serve import serving_seen_by_others
-from atradiff.flows.server import require_no_ui, seen_by_others, serve_ui, ui_address
+from atradiff.flows.server import BUSY_SECONDS, ApiServer, require_no_ui, seen_by_others, serve_ui, ui_address
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.3.2.1", "localhost", "::1"])
@@ -48,6 +48,13 @@ def test_a_second_server_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "answers", lambda url: url == f"{ui_address()}/api")
     with pytest.raises(UserError, match=r"already runs at .*: open that, or stop it first"):
         require_no_ui()
+
+
+def test_a_run_has_patience_with_pages_that_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second server on the same database would lock it for both."""
+    monkeypatch.setattr(server, "answers", lambda url, timeout_seconds=1.0: timeout_seconds == BUSY_SECONDS)
+    with ApiServer() as found:
+        assert found.has_pages
 
 
 @pytest.mark.parametrize("told", [None, "http://localhost:4200/api"])

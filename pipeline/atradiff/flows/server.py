@@ -200,7 +200,7 @@ class ApiServer:
         if url := PREFECT_API_URL.value():
             if not answers(url, BUSY_SECONDS):
                 raise UserError(f"no Prefect server answers at PREFECT_API_URL {url}: start it, or unset PREFECT_API_URL")
-        elif not answers(f"{ui_address()}/api"):
+        elif not answers(f"{ui_address()}/api", BUSY_SECONDS):  # where none is, that is told at once
             self._shared = SharedServer(PREFECT_HOME.value())
         return self
 
