@@ -76,3 +76,9 @@ def test_links_between_files_lead_somewhere(request: pytest.FixtureRequest, text
 def test_the_site_shows_every_page_and_none_that_is_not_there() -> None:
     shown = re.findall(r"^ +- (?:.+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
     assert sorted(shown) == sorted(str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md"))
+
+
+def test_each_page_of_results_has_a_title_of_its_own_on_the_site() -> None:
+    """A study of one name on several tasks has the same heading on each of its pages."""
+    titles = re.findall(r"^ +- (.+): results/\S+\.md$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert len(set(titles)) == len(list((ROOT / "docs" / "results").glob("*.md")))
