@@ -167,7 +167,9 @@ def _log_beside_the_bar(console: Console) -> None:
             handler.console = console
             handler.setLevel(logging.WARNING)
             handler.addFilter(_tells_anything_new)
+    for handler in logging.getLogger("prefect._internal").handlers:
+        handler.setLevel(logging.CRITICAL)
 
 
 def _tells_anything_new(record: logging.LogRecord) -> bool:
-    return record.exc_info is None and not record.name.startswith("prefect._internal") and not record.getMessage().startswith("Finished in state")
+    return record.exc_info is None and not record.getMessage().startswith("Finished in state")
