@@ -11,7 +11,7 @@ from atradiff.errors import UserError
 from atradiff.params.keys import all_keys, nearest
 from atradiff.params.load import load_params
 from atradiff.params.presets import preset
-from atradiff.params.render import render_yaml, to_dict
+from atradiff.params.render import render_yaml, to_dict, to_settings
 from atradiff.params.schema import Params
 from atradiff.params.tasks import TASKS
 from projects import ROOT
@@ -33,6 +33,12 @@ def test_what_is_written_is_read_back(task: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(render_yaml(preset(task)))
     assert load_params(path) == preset(task)
+
+
+def test_the_settings_are_every_key_that_holds_a_value() -> None:
+    settings = to_settings(preset("metaworld-door-open"))
+    assert settings.keys() == {name for name, key in all_keys().items() if not key.section}
+    assert settings["replay.offline_ratio"] == 0.5
 
 
 def test_awkward_values_are_read_back(path: Path) -> None:

@@ -15,7 +15,7 @@ from atradiff.online.adaptation import Adapted
 from atradiff.online.symptoms import Symptom
 from atradiff.reporting.progress import RunProgress, Status
 from atradiff.reporting.report import inline_image, pruned_rows, write_report
-from atradiff.reporting.summary import number, summarize, time_parts
+from atradiff.reporting.summary import number, summarize, tell_apart, time_parts
 from atradiff.reporting.tables import evaluations_table, profile_table, runs_table
 from atradiff.synthesis.prune import Pruned
 from atradiff.synthesis.synthesizer import Imagined
@@ -50,6 +50,16 @@ def test_a_summary_finds_the_first_good_evaluation_and_the_area() -> None:
     assert summary["final_success"] == 0.8
     assert summary["mean_success"] == pytest.approx((25 + 140 + 85) / 400)
     assert summary["synthesis_share"] == pytest.approx(0.1)
+
+
+def test_runs_of_one_arm_are_one_curve_only_where_their_settings_are_the_same() -> None:
+    plain = {"agent.algorithm": "sac", "replay.n_step": 10, "agent.tau": 0.01, "init_from": None}
+    arms = ["atradiff", "atradiff", "rlpd", "rlpd"]
+    assert tell_apart(arms, [plain] * 4) == arms
+    other = plain | {"agent.algorithm": "td3"}
+    assert tell_apart(arms, [plain, other, other, other]) == ["atradiff, agent.algorithm=sac", "atradiff, agent.algorithm=td3", "rlpd", "rlpd"]
+    much = {"agent.algorithm": "td3", "replay.n_step": 1, "agent.tau": 0.01, "init_from": "offline/td3bc"}
+    assert tell_apart(["atradiff"] * 2, [plain, much])[1] == "atradiff, agent.algorithm=td3, replay.n_step=1, and 1 more"
 
 
 def test_a_summary_invents_nothing() -> None:

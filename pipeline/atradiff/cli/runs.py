@@ -22,6 +22,9 @@ RunsArgument = Annotated[
     list[str], typer.Argument(metavar="RUN...", help="Runs' names in runs/, or paths of their folders.", autocompletion=completion.runs)
 ]
 
+OF_THE_BUDGET = ("task.name", "online.env_steps", "online.keep_checkpoints")
+"""Settings in which runs may differ and still be seeds of one curve."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to a group."""
@@ -61,7 +64,7 @@ def compare(
     runs: RunsArgument,
     as_json: JsonOption = False,
     out: Annotated[
-        Path | None, typer.Option(help="Draw the learning curves into this .png or .svg, a colour for each arm.")
+        Path | None, typer.Option(help="Draw the learning curves into this .png or .svg, a colour for each arm and its settings.")
     ] = None,
 ) -> None:
     """Compare runs, in a table and a picture."""
@@ -86,20 +89,30 @@ def summary_of(folder: RunFolder) -> dict[str, Any]:
 def _draw_curves(out: Path, folders: list[RunFolder], summaries: list[dict[str, Any]]) -> None:
     from atradiff.errors import UserError
     from atradiff.reporting.pictures import learning_curves
-    from atradiff.reporting.summary import unit_of
+    from atradiff.reporting.summary import tell_apart, unit_of
 
     if out.suffix not in (".png", ".svg"):
         raise UserError(f"--out {out} must end in .png or .svg")
     curves: dict[str, list[list[dict[str, Any]]]] = {}
     tasks = {summary["task"] for summary in summaries}
-    for folder, summary in zip(folders, summaries, strict=True):
+    arms = [summary["arm"] if len(tasks) == 1 else f"{summary['task']}, {summary['arm']}" for summary in summaries]
+    labels = tell_apart(arms, [_settings(folder) for folder in folders])
+    for folder, summary, label in zip(folders, summaries, labels, strict=True):
         rows = folder.metrics()
         if not rows:
             raise UserError(f"run {summary['run']} has no evaluation yet: wait for its first, or leave it out")
-        curves.setdefault(summary["arm"] if len(tasks) == 1 else f"{summary['task']}, {summary['arm']}", []).append(rows)
+        curves.setdefault(label, []).append(rows)
     if len({unit_of(rows[0]) for of_arm in curves.values() for rows in of_arm}) > 1:
         raise UserError("--out cannot draw env steps of online runs beside gradient steps of offline ones: compare each kind on its own")
     learning_curves(out, curves, ", ".join(sorted(tasks)))
+
+
+def _settings(folder: RunFolder) -> dict[str, Any]:
+    """What a run's curve depends on beside its task, arm and seed: its parameters, less those of how long and where, and what it began from."""
+    from atradiff.params.render import to_settings
+
+    settings = to_settings(folder.params())
+    return {name: settings[name] for name in settings if name not in OF_THE_BUDGET} | {"init_from": folder.about().get("init_from")}
 
 
 def _print_summaries(summaries: list[dict[str, Any]], as_json: bool) -> None:

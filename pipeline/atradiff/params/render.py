@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,12 @@ HEADER = """\
 def to_dict(params: Params) -> dict[str, Any]:
     """The parameters as plain dicts, lists, numbers and strings."""
     return _plain(asdict(params))
+
+
+def to_settings(params: Params) -> dict[str, Any]:
+    """The same by dotted key, as `--set` takes it."""
+    nested = to_dict(params)
+    return {key.name: reduce(getitem, key.name.split("."), nested) for key in walk() if not key.section}
 
 
 def render_yaml(params: Params) -> str:

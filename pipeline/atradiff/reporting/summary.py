@@ -28,6 +28,8 @@ EVALUATION_COLUMNS = {
     "time/seconds": ("seconds", "{:,.1f}"),
 }
 """What a table of evaluations shows, by metric: its heading, and how it is written."""
+TOLD_SETTINGS = 2
+"""In the label of a curve."""
 Row = Mapping[str, Any]
 
 
@@ -68,6 +70,18 @@ def summarize(name: str, about: Row, rows: Sequence[Row]) -> dict[str, Any]:
         "seconds": seconds,
         "synthesis_share": last["time/synthesis_seconds"] / seconds if seconds else None,
     }
+
+
+def tell_apart(arms: Sequence[str], settings: Sequence[Row]) -> list[str]:
+    """Each run's arm with those of its settings in which runs of that arm differ, the first few of them; runs that differ in none are called alike."""
+    labels: list[str] = []
+    for arm, own in zip(arms, settings, strict=True):
+        others = [other for other_arm, other in zip(arms, settings, strict=True) if other_arm == arm]
+        differing = [name for name in own if any(other.get(name) != own[name] for other in others)]
+        told = [f"{name}={own[name]}" for name in differing[:TOLD_SETTINGS]]
+        more = [f"and {len(differing) - TOLD_SETTINGS} more"] if len(differing) > TOLD_SETTINGS else []
+        labels.append(", ".join([arm, *told, *more]))
+    return labels
 
 
 def _mean_over_steps(rows: Sequence[Row]) -> float | None:
