@@ -37,7 +37,7 @@ from atradiff.reporting.report import inline_image
 from atradiff.reporting.summary import evaluation_cells, in_words, steps_of
 from atradiff.reporting.tracking import Tracker
 
-PICTURES_SHARE = 0.1
+PICTURES_SHARE = 0.05
 """Of the run's time, at most; the last evaluation's are drawn whatever they take."""
 SHOWN_EVALUATIONS = 100
 """The latest; Prefect keeps each table as it was at any time, so that all of a long run's would grow with the square of them."""
