@@ -47,11 +47,7 @@ def _kill_all(folder: Path, given: argparse.Namespace, stack: ExitStack) -> None
 
     def carry_out(path: Path) -> None:
         layout = Layout(folder, params.task.name)
-        run = (
-            OnlineRun.resume(path, None, layout, "cpu", print)
-            if path.exists()
-            else OnlineRun.begin(params, given.arm, 0, path, layout, "cpu")
-        )
+        run = OnlineRun.resume(path, None, layout, "cpu", print) if path.exists() else OnlineRun.begin(params, given.arm, 0, path, layout, "cpu")
         for phase in run.phases:
             run.do(phase, lambda env_steps: None)
 
@@ -67,9 +63,7 @@ def _kill_all(folder: Path, given: argparse.Namespace, stack: ExitStack) -> None
         carry_out = partial(_program, given.arm, server.url)
     by = (signal.SIGTERM, signal.SIGINT) if given.stop else (signal.SIGKILL,)
     tally = kill_runs(carry_out, folder / "runs", given.kills, given.seed, by, note)
-    print(
-        f"{tally.signals}, in the midst of a checkpoint: {tally.in_checkpoint}, runs that came to their end: {tally.runs}, lost: {len(tally.lost)}"
-    )
+    print(f"{tally.signals}, in the midst of a checkpoint: {tally.in_checkpoint}, runs that came to their end: {tally.runs}, lost: {len(tally.lost)}")
     print("\n".join(tally.lost))
     sys.exit(1 if tally.lost else 0)
 

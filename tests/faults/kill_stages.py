@@ -103,9 +103,7 @@ class Project:
         timed = next(name for name in found if name.endswith("/synthesis/metrics.json"))
         metrics = {key: value for key, value in json.loads(found[timed]).items() if "milliseconds" not in key}
         record = YAML(typ="safe").load(self.root / "dvc.lock")
-        record["stages"]["evaluate_synthesis"]["outs"] = [
-            out for out in record["stages"]["evaluate_synthesis"]["outs"] if out["path"] != timed
-        ]
+        record["stages"]["evaluate_synthesis"]["outs"] = [out for out in record["stages"]["evaluate_synthesis"]["outs"] if out["path"] != timed]
         found |= {timed: json.dumps(metrics).encode(), "dvc.lock": json.dumps(record).encode()}
         return {name: hashlib.sha256(content).hexdigest() for name, content in found.items()}
 
@@ -154,17 +152,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--program", action="store_true", help="DVC and every stage as a program that is started anew, which takes much longer."
-    )
+    parser.add_argument("--program", action="store_true", help="DVC and every stage as a program that is started anew, which takes much longer.")
     given = parser.parse_args()
     repros = (program("dvc", "repro"), program("atradiff.cli", "repro")) if given.program else (dvc_repro, our_repro)
     _import_all()
     with tempfile.TemporaryDirectory() as folder:
         tally = kill_repros(Path(folder), repros, given.kills, given.seed)
-    print(
-        f"{dict(tally.kills)}, as a file was written: {tally.in_writing}; locks planted: {tally.planted}, DVC refused: {tally.blocked} times"
-    )
+    print(f"{dict(tally.kills)}, as a file was written: {tally.in_writing}; locks planted: {tally.planted}, DVC refused: {tally.blocked} times")
     print(f"repros that came to their end: {tally.ended}, lost: {len(tally.lost)}", *tally.lost, sep="\n")
     sys.exit(1 if tally.lost else 0)
 
@@ -222,9 +216,7 @@ def kill_repros(folder: Path, repros: tuple[Command, Command], kills: int, seed:
             tally.lost.append(f"{project.root.name}: the repro ended with {status}: {project.said()}")
         else:
             found = project.outputs()
-            tally.lost += [
-                f"{project.root.name}: {name}" for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)
-            ]
+            tally.lost += [f"{project.root.name}: {name}" for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
         for group in groups:  # stages that outlived their parent
             with suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)

@@ -25,9 +25,7 @@ PATIENCE_SECONDS = 3_600
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("flows", type=int)
-    parser.add_argument(
-        "--server", action="store_true", help="One `atradiff ui` serves them all; without it there is none and nothing in Prefect's home."
-    )
+    parser.add_argument("--server", action="store_true", help="One `atradiff ui` serves them all; without it there is none and nothing in Prefect's home.")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as made, ExitStack() as stack:
         os.environ |= {"PREFECT_HOME": f"{made}/prefect", "MINARI_DATASETS_PATH": f"{made}/minari"}
@@ -42,11 +40,7 @@ def main() -> None:
         ended, wrong = _run_all(folder, given.flows)
         seconds = time.monotonic() - began
         wrong += _differences(ended) + _untold(ended, tasks)
-    print(
-        f"{given.flows} flows in {seconds:,.0f} s, {'one server' if given.server else 'a fresh home'}; wrong: {len(wrong)}",
-        *wrong,
-        sep="\n",
-    )
+    print(f"{given.flows} flows in {seconds:,.0f} s, {'one server' if given.server else 'a fresh home'}; wrong: {len(wrong)}", *wrong, sep="\n")
     sys.exit(1 if wrong else 0)
 
 

@@ -111,8 +111,8 @@ def _settings(folder: RunFolder) -> dict[str, Any]:
     """What a run's curve depends on beside its task, arm and seed: its parameters, less those of how long and where, and what it began from."""
     from atradiff.params.render import to_settings
 
-    settings = to_settings(folder.params())
-    return {name: settings[name] for name in settings if name not in OF_THE_BUDGET} | {"init_from": folder.about().get("init_from")}
+    settings, began = to_settings(folder.params()), folder.about().get("init_from")
+    return {name: settings[name] for name in settings if name not in OF_THE_BUDGET} | {"init_from": Path(began).name if began else "nothing"}
 
 
 def _print_summaries(summaries: list[dict[str, Any]], as_json: bool) -> None:
