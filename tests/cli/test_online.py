@@ -93,7 +93,7 @@ def test_the_flow_is_to_be_seen_in_prefect(run: RunFolder, prefect_home: Path) -
 def test_the_run_is_listed_shown_and_compared(
     run: RunFolder, inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(run.path, inside / "runs" / "demo" / "one", dirs_exist_ok=True)
+    copied = shutil.copytree(run.path, inside / "runs" / "demo" / "one", dirs_exist_ok=True)
     assert call(monkeypatch, "online", "list", "--json") == 0
     assert {run.name, "demo/one"} <= {row["run"] for row in json.loads(capsys.readouterr().out)}
     assert call(monkeypatch, "online", "show", "demo/one", "--json") == 0
@@ -107,6 +107,9 @@ def test_the_run_is_listed_shown_and_compared(
     assert call(monkeypatch, "online", "compare", run.name, str(run.path), "--json", "--out", "both.png") == 0
     assert [row["seed"] for row in json.loads(capsys.readouterr().out)] == [3, 3]
     assert (inside / "both.png").read_bytes().startswith(b"\x89PNG")
+    written = (copied / "params.yaml").read_text()
+    (copied / "params.yaml").write_text(written.replace("id: PointMaze_UMaze-v3", "id: elsewhere:Maze-v0").replace("agent:\n", "agent:\n  gone: 1\n"))
+    assert call(monkeypatch, "online", "compare", run.name, "demo/one", "--out", "other.png") == 0  # nothing of them runs, and they may be older
 
 
 def test_an_offline_run_is_a_flow_too(run: RunFolder, online_project: Layout, prefect_home: Path) -> None:

@@ -36,7 +36,7 @@ def test_what_is_written_is_read_back(task: str, tmp_path: Path) -> None:
 
 
 def test_the_settings_are_every_key_that_holds_a_value() -> None:
-    settings = to_settings(preset("metaworld-door-open"))
+    settings = to_settings(to_dict(preset("metaworld-door-open")))
     assert settings.keys() == {name for name, key in all_keys().items() if not key.section}
     assert settings["replay.offline_ratio"] == 0.5
 

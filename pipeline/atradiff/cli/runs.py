@@ -109,9 +109,10 @@ def _draw_curves(out: Path, folders: list[RunFolder], summaries: list[dict[str, 
 
 def _settings(folder: RunFolder) -> dict[str, Any]:
     """What a run's curve depends on beside its task, arm and seed: its parameters, less those of how long and where, and what it began from."""
+    from atradiff.params.load import read_values
     from atradiff.params.render import to_settings
 
-    settings, began = to_settings(folder.params()), folder.about().get("init_from")
+    settings, began = to_settings(read_values(folder.params_file)), folder.about().get("init_from")
     return {name: settings[name] for name in settings if name not in OF_THE_BUDGET} | {"init_from": Path(began).name if began else "nothing"}
 
 

@@ -35,6 +35,18 @@ def load_params(
 
     Keys that are not there keep their defaults.
     """
+    values = read_values(path)
+    for name, value in (base or {}).items():
+        _put(values, name, value, path.name)
+    for name, value in (find_algorithm(algorithm).settings if algorithm else {}).items():
+        _put(values, name, value, f"--algorithm {algorithm}")
+    for override in overrides or []:
+        _put(values, *read_override(override), f"--set {override!r}")
+    return parse_params(values, path.name)
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """What is written in `path`, whatever keys it has: of another version's run, or of an environment whose code may not run here."""
     try:
         require_short(regular_file(path), str(path))
         text = path.read_text()
@@ -46,13 +58,7 @@ def load_params(
     values = {} if values is None else values
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no sections: write a new one with `atradiff use pointmaze-umaze`")
-    for name, value in (base or {}).items():
-        _put(values, name, value, path.name)
-    for name, value in (find_algorithm(algorithm).settings if algorithm else {}).items():
-        _put(values, name, value, f"--algorithm {algorithm}")
-    for override in overrides or []:
-        _put(values, *read_override(override), f"--set {override!r}")
-    return parse_params(values, path.name)
+    return values
 
 
 def parse_params(values: dict[str, Any], where: str) -> Params:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
-from functools import reduce
-from operator import getitem
 from typing import Any
 
 import numpy as np
 
-from atradiff.params.keys import walk
+from atradiff.params.keys import all_keys, walk
 from atradiff.params.schema import Params
 
 PLAIN = re.compile(r"[A-Za-z][\w./-]*\Z")
@@ -26,10 +25,16 @@ def to_dict(params: Params) -> dict[str, Any]:
     return _plain(asdict(params))
 
 
-def to_settings(params: Params) -> dict[str, Any]:
-    """The same by dotted key, as `--set` takes it."""
-    nested = to_dict(params)
-    return {key.name: reduce(getitem, key.name.split("."), nested) for key in walk() if not key.section}
+def to_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Plain nested values by dotted key, as `--set` takes them."""
+    settings: dict[str, Any] = {}
+    for name, value in values.items():
+        key = all_keys().get(prefix + name)
+        if isinstance(value, dict) and (key is None or key.section):
+            settings |= to_settings(value, f"{prefix}{name}.")
+        else:
+            settings[prefix + name] = value
+    return settings
 
 
 def render_yaml(params: Params) -> str:
