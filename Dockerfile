@@ -6,7 +6,7 @@
 FROM python:3.11-slim
 # git for DVC and a run's provenance; the rest draws films without a screen
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends git libegl1 libgl1-mesa-dri \
+    && apt-get install -y --no-install-recommends git libegl1 libopengl0 libgl1-mesa-dri \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/atradiff
 COPY . .

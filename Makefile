@@ -92,7 +92,7 @@ test-tasks: .venv/.arrow
 # Debian's own Chromium: Playwright would fetch one of its own from elsewhere.
 /usr/bin/chromium:
 	@[ "$$(id -u)" = 0 ] || { echo "test-ui needs Chromium at $@: install it (Debian: apt-get install chromium)"; exit 1; }
-	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium libegl1 libgl1-mesa-dri
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium libegl1 libopengl0 libgl1-mesa-dri
 
 test-ui: .venv/.ui-test /usr/bin/chromium
 	OMP_NUM_THREADS=1 .venv/bin/pytest -q -p no:cacheprovider --numprocesses 2 --dist loadgroup tests/ui tests/reporting/test_tracking.py

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import gymnasium as gym
@@ -121,3 +124,17 @@ def test_keyword_arguments_of_the_registration_count_as_given() -> None:
     assert short == whole_kwargs("PointMaze_UMaze-v3", gym.spec("PointMaze_UMaze-v3").kwargs | {"continuing_task": False})
     assert short != whole_kwargs("PointMaze_UMaze-v3", {})
     assert whole_kwargs("nobody/Knows-v0", {"a": 1}) == {"a": 1}
+
+
+@pytest.mark.parametrize("environment", ["Hopper-v5", "PointMaze_UMaze-v3"])
+def test_a_renderer_that_cannot_be_loaded_is_told_in_a_sentence(environment: str) -> None:
+    make = f"""
+from atradiff.data.environment import EnvironmentConfig, TaskEnvironment
+from atradiff.errors import UserError
+try:
+    TaskEnvironment(EnvironmentConfig({environment!r}))
+except UserError as error:
+    print(error)
+"""
+    process = subprocess.run([sys.executable, "-c", make], env={**os.environ, "MUJOCO_GL": "nothing"}, capture_output=True, text=True, check=True)
+    assert process.stdout.startswith("there is no renderer (MUJOCO_GL is nothing: invalid value")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import warnings
 from collections.abc import Sequence
+from ctypes import ArgumentError
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
@@ -21,6 +23,8 @@ from atradiff.numbers import require_finite
 from atradiff.trajectory import Array, BoolArray, Spec
 
 SUCCESS_KEYS = ("success", "is_success")
+RENDERER_FAILURES = (ImportError, AttributeError, RuntimeError, ArgumentError, gym.error.Error)
+"""Each of MuJoCo's renderers fails in its own way."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +92,32 @@ def box_actions(space: spaces.Space[Any], where: str) -> spaces.Box:
     return space
 
 
+def no_renderer(error: Exception) -> UserError:
+    """What a user is told where the renderer that MUJOCO_GL names does not work."""
+    backend = os.environ.get("MUJOCO_GL", "glfw")
+    return UserError(
+        f"there is no renderer (MUJOCO_GL is {backend}: {error}): set MUJOCO_GL to egl (Debian: libegl1, libopengl0 and libgl1-mesa-dri) or "
+        "osmesa (libosmesa6), or unset it where nothing is drawn"
+    )
+
+
 def _register(environment_id: str) -> None:
     """Let gymnasium know of the environment, if it is one of those that we know where to find."""
-    if environment_id.startswith(("PointMaze", "AntMaze", "Fetch", "Franka", "Adroit")):
+    robotics = environment_id.startswith(("PointMaze", "AntMaze", "Fetch", "Franka", "Adroit"))
+    known = gym.registry.get(environment_id)
+    if robotics or environment_id == metaworld.ENVIRONMENT_ID or (known is not None and "mujoco" in str(known.entry_point)):
+        _load_mujoco()
+    if robotics:
         gym.register_envs(importlib.import_module("gymnasium_robotics"))
     if environment_id == metaworld.ENVIRONMENT_ID:
         metaworld.register()
+
+
+def _load_mujoco() -> None:
+    try:
+        importlib.import_module("mujoco")
+    except RENDERER_FAILURES as error:  # the renderer that MUJOCO_GL names is loaded with it
+        raise no_renderer(error) from error
 
 
 def is_registered(environment_id: str) -> bool:

@@ -7,10 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
-from atradiff.data.environment import TaskEnvironment
+from atradiff.data.environment import RENDERER_FAILURES, TaskEnvironment, no_renderer
 from atradiff.data.simulator import find_poser
 from atradiff.errors import UserError
 from atradiff.online.seeds import episode_seed, make_generator
@@ -86,8 +85,5 @@ def acted(environment: TaskEnvironment, trajectory: Trajectory) -> list[Frame]:
 def _render(environment: TaskEnvironment) -> Frame:
     try:
         return environment.env.render()
-    except (ImportError, AttributeError, RuntimeError, gym.error.Error) as error:  # each of the renderers fails in its own way
-        backend = os.environ.get("MUJOCO_GL", "glfw")
-        raise UserError(
-            f"--video finds no renderer (MUJOCO_GL is {backend}: {error}): set MUJOCO_GL to egl (Debian: libegl1) or osmesa (libosmesa6)"
-        ) from error
+    except RENDERER_FAILURES as error:
+        raise no_renderer(error) from error
