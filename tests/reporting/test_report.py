@@ -80,6 +80,14 @@ def test_tables_fit_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
     assert any("pointmaze-medium-atradiff-seed0-12 " in line and "1,000,000" in line for line in lines)
 
 
+@pytest.mark.parametrize("width", [60, 46])
+def test_a_narrow_terminal_cuts_nothing_off(width: int, capsys: pytest.CaptureFixture[str]) -> None:
+    Console(width=width).print(evaluations_table([row(0, 1.0, 85.7), row(400, 1.0, 107.8)]))
+    out = capsys.readouterr().out
+    assert "…" not in out
+    assert any("400" in line and "100%" in line and "107.8" in line for line in out.splitlines())
+
+
 @pytest.mark.parametrize(
     ("name", "left_out"),
     [("pointmaze-umaze-atradiff-seed0", set()), ("offline/metaworld-button-press-topdown-td3bc-seed0", {"time", "seed", "mean", "arm"})],

@@ -71,10 +71,10 @@ def profile_table(seconds: Seconds) -> Table:
 
 
 def _table(text: Sequence[str], numbers: Sequence[str]) -> Table:
-    """A plain table: columns of text to the left, then columns of numbers, which are never wrapped."""
+    """A plain table: columns of text to the left, then columns of numbers. What is too wide is folded: nothing is cut off."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for column in text:
         table.add_column(column, overflow="fold")
     for column in numbers:
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column, justify="right", overflow="fold")
     return table
