@@ -108,7 +108,7 @@ def run_flow(run: Run[Any], progress: RunProgress, server: ApiServer, trackers: 
         except AWAY as error:
             if len(phases_left) == len(run.phases):
                 why = str(error).splitlines()[0].rstrip(": ")
-                raise UserError(f"Prefect's server does not take the run ({why}): go on with --resume when it has less to do") from error
+                raise UserError(f"Prefect's server does not take the run ({why}): go on with --resume when it answers") from error
             if phases_left:
                 raise
             progress.warn("unreported", "Prefect's server was not told that the run has ended, and shows it as running")
