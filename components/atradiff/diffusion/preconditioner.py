@@ -22,6 +22,10 @@ from atradiff.data.windows import Windows
 from atradiff.diffusion.features import FourierFeatures
 from atradiff.diffusion.training import Progress, TrainConfig, fit
 
+MINIMUM_CONDITION_VARIANCE = 1e-8
+"""Directions of (condition, 1) with less variance, in normalised units, are rounding: where one entry of a state is the sum of others, say. A
+slope along them is immense and fits nothing, and imagined states, which are rounded otherwise, would leave the data's range by it."""
+
 
 @dataclass(frozen=True)
 class PreconditionerConfig:
@@ -65,7 +69,7 @@ class MeanCoefficients(nn.Module):
 class ConditionalGaussian(nn.Module):
     """N(mean(condition), basis diag(variance) basis^T) over windows; the condition is the first state and the task.
 
-    linear `[O + K + 1, H C]` is the least-squares map from (condition, 1) to windows; basis `[H C, R]` has orthonormal columns and
+    linear `[O + K + 1, H C]` is the least-squares map from what varies of (condition, 1) to windows; basis `[H C, R]` has orthonormal columns and
     spans what that map leaves open, so that means and samples alike stay in it; variance `[R]` is what the whole mean leaves, along
     each column. The first state is linear in the condition, hence pinned.
     """
@@ -108,7 +112,9 @@ def fit_gaussian(
     condition = torch.cat([batch.rows[:, 0, : spec.state_dim], batch.task], dim=-1)
     flat = batch.rows.flatten(1)
     lifted = torch.cat([condition, torch.ones_like(condition[:, :1])], dim=-1)
-    solution = torch.linalg.lstsq(lifted.double(), flat.double()).solution
+    exact = lifted.double()
+    varied = _principal_directions(exact, MINIMUM_CONDITION_VARIANCE)[0].double()
+    solution = varied @ torch.linalg.lstsq(exact @ varied, flat.double()).solution
     linear = solution.round(decimals=9).float()  # LAPACK's last bits depend on where in memory the data lies
     residual = flat - lifted @ linear
     basis, _ = _principal_directions(residual, config.minimum_variance)
