@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from atradiff.errors import Stopped, UserError
 from atradiff.flows.assemble import take_over_from
@@ -57,6 +58,21 @@ def finished(run: OfflineRun) -> RunFolder:
 
 def resumed(folder: RunFolder, layout: Layout, steps: int | None = None) -> OfflineRun:
     return OfflineRun.resume(folder.path, steps, layout, "cpu", pytest.fail)
+
+
+def test_what_nan_arose_in_is_kept(online_project: Layout, tmp_path: Path) -> None:
+    run = begin(online_project, tmp_path / "run")
+    imagine, learn = run.phases[:2]
+    run.do(imagine, lambda steps: None)
+    with torch.no_grad():
+        next(run.trainer.agent.critic.parameters()).fill_(torch.nan)
+    with pytest.raises(UserError, match=r"NaN or infinity in .* at gradient step \d+; what it arose in is in .*/bad-numbers-\d+.pt: lower"):
+        run.do(learn, lambda steps: None)
+    run.lock.release()
+    (saved,) = run.folder.path.glob("bad-numbers-*.pt")
+    content = torch.load(saved, weights_only=True)
+    assert {"observation", "reward", "gradient_steps"} <= set(content)
+    assert not all(part.isfinite().all() for part in content.values() if isinstance(part, torch.Tensor))
 
 
 def test_an_offline_run_leaves_its_settings_metrics_and_agent(learned: RunFolder, inside: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import torch
 
@@ -21,8 +22,9 @@ def meet_bad_numbers(folder: RunFolder, checkpoints: Checkpoints, trainer: Train
 
     Raises `UserError` where the run stops: by setting, without a checkpoint to go back to, or when it has gone back too often.
     """
-    evidence = folder.path / f"bad-numbers-{trainer.env_steps:09d}-{trainer.rolled_back}.pt"
-    torch.save({"where": error.where, "env_steps": trainer.env_steps, "gradient_steps": trainer.agent.gradient_steps, **error.tensors()}, evidence)
+    evidence = save_evidence(
+        folder, f"{trainer.env_steps:09d}-{trainer.rolled_back}", error, env_steps=trainer.env_steps, gradient_steps=trainer.agent.gradient_steps
+    )
     told = f"{error} at env step {trainer.env_steps:,}; what it arose in is in {evidence}"
     if trainer.config.on_bad_numbers == "stop":
         raise UserError(f"{told}: {REMEDY}; online.on_bad_numbers=roll_back goes on from the last checkpoint") from error
@@ -32,3 +34,10 @@ def meet_bad_numbers(folder: RunFolder, checkpoints: Checkpoints, trainer: Train
     if trainer.rolled_back >= MAXIMUM_ROLL_BACKS:
         raise UserError(f"{told}, for the {trainer.rolled_back + 1}th time: {REMEDY}") from error
     trainer.roll_back(state)
+
+
+def save_evidence(folder: RunFolder, name: str, error: NotFinite, **steps: int) -> Path:
+    """Save what the numbers arose in, and after how many steps; returns the file, `bad-numbers-NAME.pt` in the run's folder."""
+    path = folder.path / f"bad-numbers-{name}.pt"
+    torch.save({"where": error.where, **steps, **error.tensors()}, path)
+    return path

@@ -13,6 +13,7 @@ from atradiff.data.environment import TaskEnvironment
 from atradiff.diffusion.checkpoint import save_checkpoint
 from atradiff.errors import UserError
 from atradiff.flows.assemble import EVALUATION_SEED, all_trajectories, fit_to_data, make_buffer, offline_buffer
+from atradiff.flows.bad_numbers import save_evidence
 from atradiff.flows.checkpoints import Checkpoints
 from atradiff.flows.run import Result, Run, require_same_data
 from atradiff.flows.run_folder import AGENT_FILE, OFFLINE, RunFolder
@@ -86,7 +87,11 @@ class OfflineRun(Run[OfflineTrainer]):
         try:
             return attempt()
         except NotFinite as error:
-            raise UserError(f"{error} at gradient step {self.steps_done:,}: lower agent.critic_learning_rate, and start anew") from error
+            evidence = save_evidence(self.folder, f"{self.steps_done:09d}", error, gradient_steps=self.steps_done)
+            raise UserError(
+                f"{error} at gradient step {self.steps_done:,}; what it arose in is in {evidence}: lower agent.critic_learning_rate, or train the "
+                "models longer if they imagined it, and start anew"
+            ) from error
 
     def status(self) -> Status:
         """What the run can tell at this moment."""
