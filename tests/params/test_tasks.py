@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +89,18 @@ def test_data_that_a_task_does_not_have_is_refused_with_what_it_has() -> None:
         preset("adroit-pen", "expert")
     with pytest.raises(UserError, match=r"'metaworld-push' has no data 'remote': choose one of noisy, random, medium, medium-replay, expert, or"):
         preset("metaworld-push", "remote")
+
+
+def test_a_task_that_meta_world_does_not_have_is_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told when it is named, not when its data is collected."""
+    with monkeypatch.context() as without_extra:
+        without_extra.setitem(sys.modules, "metaworld.env_dict", None)
+        with pytest.raises(UserError, match="Meta-World is not installed: add it with"):
+            preset("metaworld-coffee-pull")
+    pytest.importorskip("metaworld")
+    assert preset("metaworld-coffee-pull").task.dataset.id == "local/metaworld/coffee-pull-v0"
+    with pytest.raises(UserError, match="there is no task 'metaworld-reech', did you mean metaworld-reach: choose one of"):
+        preset("metaworld-reech")
 
 
 def test_a_task_without_a_script_says_how_its_data_can_be_had(root: Path) -> None:

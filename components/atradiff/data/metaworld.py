@@ -40,7 +40,7 @@ class MetaWorld(gym.Env[Any, Array]):
     """
 
     def __init__(self, tasks: Sequence[str]) -> None:
-        self._known = _environments()
+        self._known = environments()
         for task in tasks:
             if task not in self._known:
                 raise UserError(f"Meta-World has no task {task!r}{did_you_mean(task, self._known)}: see task.environment.kwargs.tasks")
@@ -125,8 +125,8 @@ def register() -> None:
         gym.register(ENVIRONMENT_ID, f"{__name__}:MetaWorld")
 
 
-def _environments() -> dict[str, Any]:
-    """Meta-World's classes by the tasks' names."""
+def environments() -> dict[str, Any]:
+    """Meta-World's classes by the tasks' names. Raises `UserError` where the extra is not installed."""
     try:
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS  # pyright: ignore
     except ModuleNotFoundError as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from atradiff.data.collect import Quality
-from atradiff.data.metaworld import ENVIRONMENT_ID
+from atradiff.data.metaworld import ENVIRONMENT_ID, environments
 from atradiff.synthesis.waypoints import WaypointConfig
 
 METAWORLD_PREFIX = "metaworld-"
@@ -161,8 +161,8 @@ TASKS: dict[str, Task] = {
 
 
 def find_task(name: str) -> Task | None:
-    """The task of a name, with any of Meta-World's 50; None where it names none."""
+    """The task of a name, with any of Meta-World's 50; None where it names none. Raises `UserError` where only the extra could tell."""
     if name in TASKS or not name.startswith(METAWORLD_PREFIX) or "/" in name:
         return TASKS.get(name)
     task = name.removeprefix(METAWORLD_PREFIX)
-    return MetaWorldTask(task, (task,))
+    return MetaWorldTask(task, (task,)) if task in environments() else None
