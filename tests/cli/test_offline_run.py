@@ -62,12 +62,13 @@ def resumed(folder: RunFolder, layout: Layout, steps: int | None = None) -> Offl
 
 def test_what_nan_arose_in_is_kept(online_project: Layout, tmp_path: Path) -> None:
     run = begin(online_project, tmp_path / "run")
-    imagine, learn = run.phases[:2]
-    run.do(imagine, lambda steps: None)
+    learn = next(i for i, phase in enumerate(run.phases) if phase.kind == "learn")
+    for phase in run.phases[:learn]:
+        run.do(phase, lambda steps: None)
     with torch.no_grad():
         next(run.trainer.agent.critic.parameters()).fill_(torch.nan)
     with pytest.raises(UserError, match=r"NaN or infinity in .* at gradient step \d+; what it arose in is in .*/bad-numbers-\d+.pt: lower"):
-        run.do(learn, lambda steps: None)
+        run.do(run.phases[learn], lambda steps: None)
     run.lock.release()
     (saved,) = run.folder.path.glob("bad-numbers-*.pt")
     content = torch.load(saved, weights_only=True)

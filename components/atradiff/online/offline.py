@@ -17,6 +17,7 @@ from atradiff.agents.evaluate import Evaluator
 from atradiff.data.environment import TaskEnvironment
 from atradiff.numbers import require_finite_state
 from atradiff.online.clock import Clock
+from atradiff.online.learning import learn
 from atradiff.online.metrics import KEPT_FOR_PICTURES, Told, imagination_metrics
 from atradiff.online.plan import Phase, behind
 from atradiff.online.seeds import make_generator
@@ -136,13 +137,13 @@ class OfflineTrainer:
     def learn(self, until: int, on_step: Callable[[int], None]) -> None:
         """Update the agent until its critics have taken so many gradient steps; `on_step` hears how many they have taken.
 
-        Raises `NotFinite` where a network has come to hold NaN or infinity.
+        Raises `NotFinite` where a loss is NaN or infinite, or a network has come to hold such numbers.
         """
         agent = self.agent.config
         with self.clock.timed("update"):
             while self.agent.gradient_steps < until:
                 batch = self.replay.sample(agent.batch_size * agent.utd_ratio, self._generators["replay"])
-                self._logs = self.agent.update(batch, self._generators["update"])
+                self._logs = learn(self.agent, batch, self._generators["update"])
                 on_step(min(self.agent.gradient_steps, until))
         require_finite_state("the agent", self.agent.state_dict())
 

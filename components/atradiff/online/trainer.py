@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +13,13 @@ from torch import Tensor, nn
 from atradiff.agents.actor_critic import ActorCritic
 from atradiff.agents.evaluate import Evaluator
 from atradiff.data.environment import TaskEnvironment
-from atradiff.numbers import NotFinite, require_finite_state
+from atradiff.numbers import require_finite_state
 from atradiff.online.adaptation import Adapted, Adapter
 from atradiff.online.clock import Clock
 from atradiff.online.distance import Distances
 from atradiff.online.episode import Episode
 from atradiff.online.importance import Importance, PickedSet
+from atradiff.online.learning import learn
 from atradiff.online.metrics import KEPT_FOR_PICTURES, adaptation_metrics, critic_errors, imagination_metrics
 from atradiff.online.plan import OnlineConfig, Phase
 from atradiff.online.seeds import episode_seed, make_generator
@@ -35,8 +35,6 @@ ON_DEVICE = ("update", "replay")
 """Uses whose generators are on the agent's device, so that nothing waits for what they draw."""
 IMAGINED_TOGETHER = 1_024
 """Trajectories of one batch beforehand. Chains end one after the other, and a window of the last few costs as much as one of many."""
-LOOK_EVERY = 100
-"""Updates between looks at the losses of an agent that is not on the CPU."""
 NETWORKS = ("agent", "models")
 """What of a state holds them."""
 
@@ -89,7 +87,6 @@ class Trainer:
         self.latest: list[tuple[int, float, bool]] = []  # of the same: length, estimated length, terminated
         self.clock = Clock(TIMERS)
         self._logs: dict[str, Tensor] = {}
-        self._updates = 0
         self.rolled_back = 0
         self._requests: list[tuple[Array, Array]] = []
         self._begin_episodes()
@@ -285,12 +282,7 @@ class Trainer:
 
     def _learn(self, transitions: int) -> None:
         batch = self.replay.sample(transitions, self.generators["replay"])
-        self._logs = self.agent.update(batch, self.generators["update"])
-        self._updates += 1
-        if self.agent.device.type == "cpu" or self._updates % LOOK_EVERY == 0:  # a device would be waited for
-            logs = {name: float(value) for name, value in self._logs.items()}
-            if not all(map(math.isfinite, logs.values())):
-                raise NotFinite("the agent's losses", {**batch._asdict(), **logs})
+        self._logs = learn(self.agent, batch, self.generators["update"])
 
     # --- checkpoints ---------------------------------------------------------------------------------------------------
 
