@@ -16,7 +16,7 @@ from atradiff.online.symptoms import Symptom
 from atradiff.reporting.progress import RunProgress, Status
 from atradiff.reporting.report import inline_image, pruned_rows, write_report
 from atradiff.reporting.summary import number, summarize, tell_apart, time_parts
-from atradiff.reporting.tables import evaluations_table, profile_table, runs_table
+from atradiff.reporting.tables import datasets_table, evaluations_table, profile_table, runs_table
 from atradiff.synthesis.prune import Pruned
 from atradiff.synthesis.synthesizer import Imagined
 from atradiff.trajectory import Trajectory
@@ -97,6 +97,16 @@ def test_a_runs_name_stays_whole_and_other_columns_give_way(name: str, left_out:
     headings, _, cells = capsys.readouterr().out.splitlines()
     assert {heading for heading in ("run", "arm", "seed", "steps", "at 90 %", "mean", "last", "time") if heading not in headings} == left_out
     assert cells.split()[0] == name  # which is typed again
+
+
+@pytest.mark.parametrize(("width", "left_out"), [(120, set()), (80, {"format", "episodes", "MB"}), (40, {"format", "episodes", "MB", "environment", "transitions"})])
+def test_a_datasets_id_stays_whole(width: int, left_out: set[str], capsys: pytest.CaptureFixture[str]) -> None:
+    name = "local/pointmaze/umaze/medium-replay-v0"
+    about = {"id": name, "environment": "PointMaze_UMaze-v3", "format": "hdf5", "episodes": 54, "transitions": 3_000, "megabytes": 1.4}
+    Console(width=width).print(datasets_table([about], width))
+    headings, _, cells = capsys.readouterr().out.splitlines()
+    assert {heading for heading in ("environment", "format", "episodes", "transitions", "MB") if heading not in headings} == left_out
+    assert cells.split()[0] == name
 
 
 def test_a_missing_number_is_a_dash() -> None:

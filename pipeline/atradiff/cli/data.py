@@ -22,19 +22,15 @@ DatasetArgument = Annotated[str, typer.Argument(metavar="ID", help="A Minari dat
 def list_command(as_json: JsonOption = False) -> None:
     """List the datasets on this machine."""
     from atradiff.project.datasets import list_datasets
+    from atradiff.reporting.tables import datasets_table
 
     datasets = list_datasets()
     if as_json:
         typer.echo(json.dumps(datasets, indent=2))
         return
-    numbers = (Column(name, justify="right") for name in ("episodes", "transitions", "MB"))
-    table = Table(Column("dataset", no_wrap=True), *numbers, "format", Column("environment", overflow="fold"), box=None, pad_edge=False)
-    for d in datasets:
-        sizes = (f"{d['episodes']:,}", f"{d['transitions']:,}", f"{d['megabytes']:,}")
-        table.add_row(f"[bold]{d['id']}", *sizes, d["format"], d["environment"] or "none told")
     console = Console()
     if datasets:
-        console.print(table, highlight=False)
+        console.print(datasets_table(datasets, console.width), highlight=False)
     else:
         console.print("There is no dataset here yet: [bold]atradiff collect[/] makes or downloads the one of params.yaml.")
 

@@ -16,6 +16,8 @@ RUN_COLUMNS = ("run", "arm", "seed", "steps", "at 90 %", "mean", "last", "time")
 RUN_TEXT = ("run", "arm")
 GIVING_WAY = ("time", "seed", "mean", "arm", "at 90 %")
 """In a narrow terminal, the first one first."""
+DATASET_TEXT = ("dataset", "environment", "format")
+DATASETS_GIVING_WAY = ("format", "MB", "episodes", "environment", "transitions")
 BETWEEN = 2
 """Blanks from one column to the next."""
 
@@ -33,13 +35,20 @@ def runs_table(summaries: Sequence[dict[str, Any]], width: int) -> Table:
     """Runs side by side; where the environment tells of no success, the last column but one is the return. Steps are env steps, or gradient
     steps in runs without any. Names are typed again, so they stay whole: where the `width` is too small for all, other columns give way."""
     columns = {heading: [_run_cells(summary)[heading] for summary in summaries] for heading in RUN_COLUMNS}
-    for heading in GIVING_WAY:
-        if sum(max(map(len, [name, *cells])) + BETWEEN for name, cells in columns.items()) - BETWEEN > width:
-            del columns[heading]
-    table = _table([name for name in columns if name in RUN_TEXT], [name for name in columns if name not in RUN_TEXT])
-    for cells in zip(*columns.values(), strict=True):
-        table.add_row(*cells)
-    return table
+    return _fitting(columns, RUN_TEXT, GIVING_WAY, width)
+
+
+def datasets_table(datasets: Sequence[dict[str, Any]], width: int) -> Table:
+    """Minari datasets, whose ids stay whole as runs' names do; `atradiff data show` tells what gives way."""
+    columns = {
+        "dataset": [d["id"] for d in datasets],
+        "environment": [d["environment"] or "none told" for d in datasets],
+        "format": [d["format"] for d in datasets],
+        "episodes": [number(d["episodes"]) for d in datasets],
+        "transitions": [number(d["transitions"]) for d in datasets],
+        "MB": [f"{d['megabytes']:,}" for d in datasets],
+    }
+    return _fitting(columns, DATASET_TEXT, DATASETS_GIVING_WAY, width)
 
 
 def _run_cells(s: dict[str, Any]) -> dict[str, str]:
@@ -67,6 +76,18 @@ def profile_table(seconds: Seconds) -> Table:
     sums = {part: sum(own.get(part, 0.0) for own in seconds.values()) for part in parts}
     for phase, own in {**seconds, "all": sums}.items():
         table.add_row(phase, *(number(own.get(part, 0.0) or None, "{:,.1f}") for part in parts), f"{sum(own.values()):,.1f}")
+    return table
+
+
+def _fitting(columns: dict[str, list[str]], text: Sequence[str], giving_way: Sequence[str], width: int) -> Table:
+    """A table of these columns, `text` to the left of the numbers, without the first of those `giving_way` for which the `width` has no room."""
+    kept = dict(columns)
+    for heading in giving_way:
+        if sum(max(map(len, [name, *cells])) + BETWEEN for name, cells in kept.items()) - BETWEEN > width:
+            del kept[heading]
+    table = _table([name for name in kept if name in text], [name for name in kept if name not in text])
+    for cells in zip(*kept.values(), strict=True):
+        table.add_row(*cells)
     return table
 
 
