@@ -99,7 +99,10 @@ def test_a_runs_name_stays_whole_and_other_columns_give_way(name: str, left_out:
     assert cells.split()[0] == name  # which is typed again
 
 
-@pytest.mark.parametrize(("width", "left_out"), [(120, set()), (80, {"format", "episodes", "MB"}), (40, {"format", "episodes", "MB", "environment", "transitions"})])
+@pytest.mark.parametrize(
+    ("width", "left_out"),
+    [(120, set()), (80, {"format", "episodes", "MB"}), (40, {"format", "episodes", "MB", "environment", "transitions"})],
+)
 def test_a_datasets_id_stays_whole(width: int, left_out: set[str], capsys: pytest.CaptureFixture[str]) -> None:
     name = "local/pointmaze/umaze/medium-replay-v0"
     about = {"id": name, "environment": "PointMaze_UMaze-v3", "format": "hdf5", "episodes": 54, "transitions": 3_000, "megabytes": 1.4}
