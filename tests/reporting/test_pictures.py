@@ -7,8 +7,9 @@ import pytest
 
 from atradiff.data.simulator import Maze
 from atradiff.online.distance import Distances
-from atradiff.reporting.pictures import imagined_over_maze, learning_curves, loss_curve
+from atradiff.reporting.pictures import imagined_over_maze, learning_curves, legend_columns, loss_curve
 from atradiff.reporting.run_pictures import Lengths, draw_distances, draw_lengths, draw_sources, draw_times
+from atradiff.reporting.style import figure_at
 from atradiff.reporting.summary import TIMES
 from atradiff.trajectory import Trajectory
 
@@ -49,6 +50,16 @@ def test_the_same_picture_has_the_same_bytes(tmp_path: Path) -> None:
 def test_learning_curves_show_success_or_else_the_return(tmp_path: Path, success: list[float | None]) -> None:
     learning_curves(tmp_path / "new" / "curves.png", {"atradiff": [rows(success), rows(success)], "agent": [rows(success)]})
     assert (tmp_path / "new" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("label", ["rlpd", "atradiff (mean of 8)", "atradiff, online.evaluation_episodes=10, and 12 more"])
+def test_a_legend_is_not_cut_off_at_the_sides(tmp_path: Path, label: str) -> None:
+    labels = [f"{label} {number}" for number in range(5)]
+    with figure_at(tmp_path / "legend.png", 9.2, 3.8) as figure:
+        lines = [figure.add_subplot().plot([0, 1], label=each)[0] for each in labels]
+        legend = figure.legend(lines, labels, loc="outside lower center", ncols=legend_columns(labels, 9.2))
+        figure.draw_without_rendering()
+        assert 0 <= legend.get_window_extent().x0 < legend.get_window_extent().x1 <= figure.bbox.width
 
 
 @pytest.mark.parametrize("maze", [MAZE, None])

@@ -23,6 +23,8 @@ from atradiff.trajectory import Array, Trajectory
 STEPS_COLOURS = "viridis"
 LOSS_BINS = 300
 STROKES = 24
+HANDLE, LETTER = 0.6, 0.075
+"""Inches that a legend's line and gaps, and a letter of a label, take."""
 
 
 def loss_curve(path: Path, losses: list[float], title: str) -> None:
@@ -49,7 +51,8 @@ def learning_curves(path: Path, curves: Mapping[str, Sequence[Sequence[Row]]], t
     told = all(row["eval/success_rate"] is not None for runs in curves.values() for rows in runs for row in rows)
     metric, label = ("eval/success_rate", "success rate") if told else ("eval/return", "return of an episode")
     unit = unit_of(next(iter(curves.values()))[0][0])
-    with figure_at(path, 9.2, 3.8) as figure:
+    width = 9.2
+    with figure_at(path, width, 3.8) as figure:
         steps_axes, clock_axes = figure.subplots(1, 2, sharey=True)
         steps_axes.set(title=title, xlabel=in_words(unit), ylabel=label)
         clock_axes.set(xlabel="wall clock (s)")
@@ -69,14 +72,23 @@ def learning_curves(path: Path, curves: Mapping[str, Sequence[Sequence[Row]]], t
             steps_axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         env_steps_axis(steps_axes, 6)
         thousands_axis(clock_axes, 6)
-        figure.legend(*steps_axes.get_legend_handles_labels(), loc="outside lower center", ncols=min(3, len(curves)))
+        handles, texts = steps_axes.get_legend_handles_labels()
+        figure.legend(handles, texts, loc="outside lower center", ncols=legend_columns(texts, width))
+
+
+def legend_columns(labels: Sequence[str], width: float) -> int:
+    """How many of these labels stand side by side below a picture of this width, in inches; three at most. Else they would be cut off at its sides."""
+    widest = HANDLE + LETTER * max(map(len, labels))
+    return max(1, min(3, len(labels), int(width / widest)))
 
 
 def banded_curves(path: Path, panels: Mapping[str, Mapping[str, tuple[Array, Array, Array, Array]]]) -> None:
     """Success over env steps of several seeds, a panel for each task and a curve for each label of (env steps, value, low, high) `[E]`."""
     labels = list(dict.fromkeys(label for curves in panels.values() for label in curves))
-    rows = -(-len(labels) // 3)
-    with figure_at(path, max(7.2, 4.6 * len(panels)), 3.6 + 0.22 * rows) as figure:
+    width = max(7.2, 4.6 * len(panels))
+    columns = legend_columns(labels, width)
+    rows = -(-len(labels) // columns)
+    with figure_at(path, width, 3.6 + 0.22 * rows) as figure:
         for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels.items(), strict=True):
             axes.set(title=title, xlabel="env steps", ylim=(0, 1))
             for label, (steps, value, low, high) in curves.items():
@@ -90,7 +102,7 @@ def banded_curves(path: Path, panels: Mapping[str, Mapping[str, tuple[Array, Arr
             env_steps_axis(axes, 6)
         figure.axes[0].set_ylabel("success rate")
         handles = {label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-        figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=min(3, len(labels)))
+        figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=columns)
 
 
 def imagined_over_maze(
