@@ -109,7 +109,7 @@ def test_the_report_shows_every_picture_and_fits_a_telephone(run: Path, visit: V
     visit.page.goto((run / "report.html").as_uri())
     assert visit.page.locator("h1").inner_text() == NAME
     widths = visit.pictures()
-    assert list(widths) == list(CAPTIONS)
+    assert list(widths) == [name for name in CAPTIONS if name != "arms"]  # as there is no other run beside it
     assert min(widths.values()) > 300
     headings = visit.page.locator("h2").all_inner_texts()
     assert {"Evaluations", "Where the time went in all", "What the pruner did", "The last adaptation", "Where it comes from"} <= set(headings)

@@ -22,10 +22,6 @@ RunsArgument = Annotated[
     list[str], typer.Argument(metavar="RUN...", help="Runs' names in runs/, or paths of their folders.", autocompletion=completion.runs)
 ]
 
-OF_THE_BUDGET = ("task.name", "online.env_steps", "online.keep_checkpoints")
-"""Settings in which runs may differ and still be seeds of one curve."""
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands to a group."""
     app.command("list")(list_runs)
@@ -88,32 +84,19 @@ def summary_of(folder: RunFolder) -> dict[str, Any]:
 
 def _draw_curves(out: Path, folders: list[RunFolder], summaries: list[dict[str, Any]]) -> None:
     from atradiff.errors import UserError
+    from atradiff.flows.arms import curves_of_arms
     from atradiff.reporting.pictures import learning_curves
-    from atradiff.reporting.summary import tell_apart, unit_of
+    from atradiff.reporting.summary import unit_of
 
     if out.suffix not in (".png", ".svg"):
         raise UserError(f"--out {out} must end in .png or .svg")
-    curves: dict[str, list[list[dict[str, Any]]]] = {}
-    tasks = {summary["task"] for summary in summaries}
-    arms = [summary["arm"] if len(tasks) == 1 else f"{summary['task']}, {summary['arm']}" for summary in summaries]
-    labels = tell_apart(arms, [_settings(folder) for folder in folders])
-    for folder, summary, label in zip(folders, summaries, labels, strict=True):
-        rows = folder.metrics()
-        if not rows:
+    for folder, summary in zip(folders, summaries, strict=True):
+        if not folder.metrics():
             raise UserError(f"run {summary['run']} has no evaluation yet: wait for its first, or leave it out")
-        curves.setdefault(label, []).append(rows)
+    curves = curves_of_arms(folders)
     if len({unit_of(rows[0]) for of_arm in curves.values() for rows in of_arm}) > 1:
         raise UserError("--out cannot draw env steps of online runs beside gradient steps of offline ones: compare each kind on its own")
-    learning_curves(out, curves, ", ".join(sorted(tasks)))
-
-
-def _settings(folder: RunFolder) -> dict[str, Any]:
-    """What a run's curve depends on beside its task, arm and seed: its parameters, less those of how long and where, and what it began from."""
-    from atradiff.params.load import read_values
-    from atradiff.params.render import to_settings
-
-    settings, began = to_settings(read_values(folder.params_file)), folder.about().get("init_from")
-    return {name: settings[name] for name in settings if name not in OF_THE_BUDGET} | {"init_from": Path(began).name if began else "nothing"}
+    learning_curves(out, curves, ", ".join(sorted({summary["task"] for summary in summaries})))
 
 
 def _print_summaries(summaries: list[dict[str, Any]], as_json: bool) -> None:

@@ -12,6 +12,7 @@ from atradiff.agents.make import make_agent
 from atradiff.data.environment import TaskEnvironment
 from atradiff.diffusion.checkpoint import save_checkpoint
 from atradiff.errors import UserError
+from atradiff.flows.arms import arms_picture
 from atradiff.flows.assemble import EVALUATION_SEED, all_trajectories, fit_to_data, make_buffer, offline_buffer
 from atradiff.flows.bad_numbers import save_evidence
 from atradiff.flows.checkpoints import Checkpoints
@@ -114,6 +115,7 @@ class OfflineRun(Run[OfflineTrainer]):
         pictures: dict[Path, Callable[[Path], None]] = {
             folder.learning_curve: lambda path: learning_curves(path, {f"{self.params.agent.algorithm}, seed {self.seed}": [folder.metrics()]})
         }
+        pictures |= arms_picture(folder)
         if beside is not None and imagined:
             data = beside.starts.data
             real = [data.trajectory(episode) for episode in range(min(DRAWN, data.num_episodes))]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from atradiff.errors import UserError
+from atradiff.flows.arms import arms_picture
 from atradiff.flows.assemble import Arm, build_trainer, params_of_arm, take_over_from
 from atradiff.flows.bad_numbers import meet_bad_numbers
 from atradiff.flows.checkpoints import Checkpoints
@@ -136,6 +137,7 @@ class OnlineRun(Run[Trainer]):
         pictures: dict[Path, Callable[[Path], None]] = {
             folder.learning_curve: lambda path: learning_curves(path, {f"{self.arm}, seed {self.seed}": [folder.metrics()]})
         }
+        pictures |= arms_picture(folder)
         if trainer.imagination is not None:
             estimator, real = trainer.imagination.synthesizer.estimator, trainer.imagination.picked.trajectories[-DRAWN:]
             if trainer.imagined:

@@ -89,6 +89,10 @@ class RunFolder:
         return self.path / "learning-curve.svg"
 
     @property
+    def arms_picture(self) -> Path:
+        return self.path / "arms.svg"
+
+    @property
     def imagined_picture(self) -> Path:
         return self.path / "imagined.svg"
 

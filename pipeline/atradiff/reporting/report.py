@@ -18,6 +18,7 @@ from atradiff.synthesis.synthesizer import Imagined
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 CAPTIONS = {
     "learning-curve": "Evaluations over the steps and over the wall clock.",
+    "arms": "This run beside the others in its folder: a colour for each arm and its settings; of several seeds the mean, and a band from least to greatest.",
     "imagined": "The latest imagined trajectories beside real ones. Grey is what the pruner took away from the windows that were generated.",
     "sources": "What is stored, and how wrong the critics are on either kind of transition.",
     "lengths": "What the length estimator tells now of states that real episodes passed through.",

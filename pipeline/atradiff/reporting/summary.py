@@ -48,6 +48,11 @@ def in_words(unit: str) -> str:
     return unit.replace("_", " ")
 
 
+def arm_of(about: Row) -> str:
+    """The arm of a run; of an offline one with its algorithm."""
+    return " ".join([about["arm"], *([about["agent"]] if "agent" in about else [])])
+
+
 def summarize(name: str, about: Row, rows: Sequence[Row]) -> dict[str, Any]:
     """The figures by which runs are compared.
 
@@ -59,7 +64,7 @@ def summarize(name: str, about: Row, rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "run": name,
         "task": about["task"],
-        "arm": " ".join([about["arm"], *([about["agent"]] if "agent" in about else [])]),
+        "arm": arm_of(about),
         "seed": about["seed"],
         "env_steps": last.get("env_steps", 0),
         "gradient_steps": last.get("gradient_steps", 0),
