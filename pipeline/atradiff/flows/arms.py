@@ -42,7 +42,8 @@ def arms_picture(folder: RunFolder) -> dict[Path, Callable[[Path], None]]:
     if not rows:
         return {}
     task, unit = folder.about()["task"], unit_of(rows[0])
-    beside = [other for path in sorted(folder.path.parent.iterdir()) if (other := _readable(path)) is not None and _alike(other, task, unit)]
+    paths = sorted(folder.path.parent.iterdir(), key=lambda path: (path != folder.path, path))  # this run's arm first
+    beside = [other for path in paths if (other := _readable(path)) is not None and _alike(other, task, unit)]
     curves = curves_of_arms(beside)
     return {folder.arms_picture: lambda path: learning_curves(path, curves, task)} if len(beside) > 1 and len(curves) <= MOST_CURVES else {}
 
