@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from atradiff.flows.arms import MOST_CURVES, arms_picture, curves_of_arms
+from atradiff.flows.arms import MOST_CURVES, RunSoFar, arms_picture, curves_of_arms
 from atradiff.flows.run_folder import RunFolder
 from atradiff.params.schema import Params
 from atradiff.project.layout import Layout
@@ -33,7 +33,7 @@ def folder(online_project: Layout, tmp_path: Path) -> RunFolder:
 
 
 def test_seeds_are_one_curve_within_a_band(folder: RunFolder) -> None:
-    curves = curves_of_arms([RunFolder(folder.path.parent / name) for name in "abc"])
+    curves = curves_of_arms([RunSoFar.of(RunFolder(folder.path.parent / name)) for name in "abc"])
     assert {label: len(runs) for label, runs in curves.items()} == {"atradiff": 2, "rlpd": 1}
     ((path, draw),) = arms_picture(folder).items()
     draw(path)

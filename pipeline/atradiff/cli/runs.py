@@ -84,19 +84,19 @@ def summary_of(folder: RunFolder) -> dict[str, Any]:
 
 def _draw_curves(out: Path, folders: list[RunFolder], summaries: list[dict[str, Any]]) -> None:
     from atradiff.errors import UserError
-    from atradiff.flows.arms import curves_of_arms
+    from atradiff.flows.arms import RunSoFar, curves_of_arms
     from atradiff.reporting.pictures import learning_curves
     from atradiff.reporting.summary import unit_of
 
     if out.suffix not in (".png", ".svg"):
         raise UserError(f"--out {out} must end in .png or .svg")
-    for folder, summary in zip(folders, summaries, strict=True):
-        if not folder.metrics():
+    runs = [RunSoFar.of(folder) for folder in folders]
+    for run, summary in zip(runs, summaries, strict=True):
+        if not run.rows:
             raise UserError(f"run {summary['run']} has no evaluation yet: wait for its first, or leave it out")
-    curves = curves_of_arms(folders)
-    if len({unit_of(rows[0]) for of_arm in curves.values() for rows in of_arm}) > 1:
+    if len({unit_of(run.rows[0]) for run in runs}) > 1:
         raise UserError("--out cannot draw env steps of online runs beside gradient steps of offline ones: compare each kind on its own")
-    learning_curves(out, curves, ", ".join(sorted({summary["task"] for summary in summaries})))
+    learning_curves(out, curves_of_arms(runs), ", ".join(sorted({summary["task"] for summary in summaries})))
 
 
 def _print_summaries(summaries: list[dict[str, Any]], as_json: bool) -> None:

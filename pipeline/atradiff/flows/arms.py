@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from atradiff.errors import UserError
 from atradiff.flows.run_folder import Metrics, RunFolder
@@ -18,14 +18,30 @@ OF_THE_BUDGET = ("task.name", "online.env_steps", "online.keep_checkpoints")
 MOST_CURVES = 8
 
 
-def curves_of_arms(folders: Sequence[RunFolder]) -> dict[str, list[list[Metrics]]]:
+class RunSoFar(NamedTuple):
+    """What a curve is drawn from, read once."""
+
+    about: dict[str, Any]
+    settings: dict[str, Any]
+    rows: list[Metrics]
+
+    @classmethod
+    def of(cls, folder: RunFolder) -> RunSoFar:
+        """Raises `UserError` where the run cannot be read."""
+        return cls(folder.about(), settings_of(folder), folder.metrics())
+
+    def is_like(self, other: RunSoFar) -> bool:
+        """Whether both can stand in one picture: evaluated, of one task, counted in the same steps."""
+        return bool(self.rows) and self.about["task"] == other.about["task"] and unit_of(self.rows[0]) == unit_of(other.rows[0])
+
+
+def curves_of_arms(runs: Sequence[RunSoFar]) -> dict[str, list[list[Metrics]]]:
     """The metrics of the runs, by the arm and, where runs of an arm differ, by their settings; by the task, too, where it is not the same."""
-    about = [folder.about() for folder in folders]
-    tasks = {one["task"] for one in about}
-    arms = [arm_of(one) if len(tasks) == 1 else f"{one['task']}, {arm_of(one)}" for one in about]
+    tasks = {run.about["task"] for run in runs}
+    arms = [arm_of(run.about) if len(tasks) == 1 else f"{run.about['task']}, {arm_of(run.about)}" for run in runs]
     curves: dict[str, list[list[Metrics]]] = {}
-    for folder, label in zip(folders, tell_apart(arms, [settings_of(folder) for folder in folders]), strict=True):
-        curves.setdefault(label, []).append(folder.metrics())
+    for run, label in zip(runs, tell_apart(arms, [run.settings for run in runs]), strict=True):
+        curves.setdefault(label, []).append(run.rows)
     return curves
 
 
@@ -38,29 +54,18 @@ def settings_of(folder: RunFolder) -> dict[str, Any]:
 def arms_picture(folder: RunFolder) -> dict[Path, Callable[[Path], None]]:
     """This run beside the others in the folder that it lies in, of its task and counted in the same steps; nothing where there are none, or so
     many that nobody could tell their curves apart."""
-    rows = folder.metrics()
-    if not rows:
-        return {}
-    task, unit = folder.about()["task"], unit_of(rows[0])
-    paths = sorted(folder.path.parent.iterdir(), key=lambda path: (path != folder.path, path))  # this run's arm first
-    beside = [other for path in paths if (other := _readable(path)) is not None and _alike(other, task, unit)]
-    curves = curves_of_arms(beside)
-    return {folder.arms_picture: lambda path: learning_curves(path, curves, task)} if len(beside) > 1 and len(curves) <= MOST_CURVES else {}
+    own = RunSoFar.of(folder)
+    others = [] if not own.rows else [run for path in sorted(folder.path.parent.iterdir()) if path != folder.path and (run := _readable(path)) is not None]
+    beside = [run for run in others if run.is_like(own)]
+    curves = curves_of_arms([own, *beside])
+    return {folder.arms_picture: lambda path: learning_curves(path, curves, own.about["task"])} if beside and len(curves) <= MOST_CURVES else {}
 
 
-def _readable(path: Path) -> RunFolder | None:
+def _readable(path: Path) -> RunSoFar | None:
     """The run in that folder, if there is one; one that is damaged or another version's is no matter of the run that asks."""
     if not (path / "run.json").is_file():
         return None
     try:
-        folder = RunFolder.open(path)
-        folder.metrics()
-        settings_of(folder)
+        return RunSoFar.of(RunFolder.open(path))
     except UserError:
         return None
-    return folder
-
-
-def _alike(other: RunFolder, task: str, unit: str) -> bool:
-    rows = other.metrics()
-    return bool(rows) and other.about()["task"] == task and unit_of(rows[0]) == unit
