@@ -172,6 +172,7 @@ def test_a_run_folder_holds_what_it_should(online_project: Layout, tmp_path: Pat
         "lock",
         "params.yaml",
         "metrics.jsonl",
+        "arms.svg",
         "checkpoints",
         "report.html",
         "learning-curve.svg",
