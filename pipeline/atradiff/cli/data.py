@@ -76,9 +76,9 @@ def plot(
 
 
 def _told(value: Any) -> str:
-    """A fact in words; parts of it by name."""
+    """A fact in words; parts of it by name, but for those that hold nothing."""
     if isinstance(value, dict):
-        return ", ".join(f"{name.replace('_', ' ')} {_told(part)}" for name, part in value.items() if part is not None)
+        return ", ".join(f"{name.replace('_', ' ')} {_told(part)}" for name, part in value.items() if part not in (None, {}, []))
     if isinstance(value, list):
         return ", ".join(map(_told, value))
     if value is None or isinstance(value, bool):

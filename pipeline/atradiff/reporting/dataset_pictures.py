@@ -32,6 +32,7 @@ def draw_dataset(path: Path, data: OfflineData, maze: Maze | None, place: Sequen
         for axes, values, label in ((lengths, data.episode_lengths, "env steps of an episode"), (returns, episode_returns(data), "return of an episode")):
             _histogram(axes, [values[ended], values[~ended]], label)
         lengths.set_ylabel("episodes")
+        lengths.xaxis.set_major_locator(MaxNLocator(integer=True))
         lengths.legend(loc="best")
         _density(density, points)
         if maze is not None:
