@@ -82,7 +82,7 @@ def test_missing_keys_keep_their_defaults(tmp_path: Path) -> None:
         ("agent.utd_ratio=0", "agent.utd_ratio is 0, but must be a whole number at least 1"),
         ("agent.utd_ratio=true", "agent.utd_ratio is true, but must be a whole number"),
         ("agent.tau=1.5", "agent.tau is 1.5, but must be a number above 0 and at most 1"),
-        ("agent.tau=fast", 'agent.tau is "fast", but must be a number'),
+        ("agent.tau=fast", '^params.yaml with --set: agent.tau is "fast", but must be a number'),
         ("agent.tau=.nan", "agent.tau is nan"),
         ("synthesis.reward=guess", 'synthesis.reward is "guess", but must be one of generated, goal, learned, oracle'),
         ("synthesis.maximum_length=0", "synthesis.maximum_length is 0, but must be a whole number at least 1 or null"),

@@ -42,7 +42,7 @@ def load_params(
         _put(values, name, value, f"--algorithm {algorithm}")
     for override in overrides or []:
         _put(values, *read_override(override), f"--set {override!r}")
-    return parse_params(values, path.name)
+    return parse_params(values, f"{path.name} with --set" if overrides else path.name)
 
 
 def read_values(path: Path) -> dict[str, Any]:
