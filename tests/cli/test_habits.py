@@ -90,7 +90,7 @@ def test_what_the_user_cannot_mend_keeps_its_traceback(folder: Path, monkeypatch
         call(monkeypatch, "use", "pointmaze-umaze")
 
 
-def test_the_shell_completes_runs_settings_and_algorithms(folder: Path) -> None:
+def test_the_shell_completes_runs_settings_algorithms_and_tasks(folder: Path) -> None:
     (folder / "runs" / "tiny-agent-seed0").mkdir(parents=True)
     (folder / "runs" / "tiny-agent-seed0" / "run.json").touch()
     (folder / "runs" / "tiny-empty").mkdir()
@@ -103,6 +103,7 @@ def test_the_shell_completes_runs_settings_and_algorithms(folder: Path) -> None:
     assert completion.settings("agent.tau") == ["agent.tau="]
     assert "synthesis.prune.loops=" in completion.settings("")
     assert [name for name, _ in completion.algorithms("r")] == ["redq", "rlpd"]
+    assert completion.tasks("walk") == [("walker2d", "two legs: walk forward")]
 
 
 def test_outside_of_a_project_nothing_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

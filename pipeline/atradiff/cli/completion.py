@@ -1,4 +1,4 @@
-"""What the shell completes: runs, algorithms, parameters. Answered without the heavy libraries, as someone waits at a key."""
+"""What the shell completes: tasks, runs, algorithms, parameters. Answered without the heavy libraries, as someone waits at a key."""
 
 from __future__ import annotations
 
@@ -26,6 +26,13 @@ def datasets(incomplete: str) -> list[str]:
     folder = Path(os.environ.get("MINARI_DATASETS_PATH", "~/.minari/datasets")).expanduser()
     ids = (data.parent.relative_to(folder).as_posix() for data in sorted(folder.rglob("data")) if data.is_dir())
     return [dataset for dataset in ids if dataset.startswith(incomplete)]
+
+
+def tasks(incomplete: str) -> list[tuple[str, str]]:
+    """Names of the tasks that come with the project, each with what is to be done."""
+    from atradiff.params.tasks import TASKS
+
+    return [(name, task.about) for name, task in TASKS.items() if name.startswith(incomplete)]
 
 
 def algorithms(incomplete: str) -> list[tuple[str, str]]:

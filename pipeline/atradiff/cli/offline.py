@@ -35,7 +35,12 @@ AlgorithmOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DataOption = Annotated[str | None, typer.Option(metavar="NAME", help="The offline data: a level that `atradiff tasks` lists, `remote`, or a Minari id.")]
-MixOption = Annotated[list[str] | None, typer.Option(metavar="ID", help="A Minari dataset on this machine to mix in; may be given several times.")]
+MixOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ID", help="A Minari dataset on this machine to mix in; may be given several times.", autocompletion=completion.datasets
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -94,7 +99,7 @@ def algorithms(as_json: JsonOption = False) -> None:
 
 
 def use(
-    task: Annotated[str, typer.Argument(help="A name that `atradiff tasks` lists, or the id of a Minari dataset.")],
+    task: Annotated[str, typer.Argument(help="A name that `atradiff tasks` lists, or the id of a Minari dataset.", autocompletion=completion.tasks)],
     algorithm: AlgorithmOption = None,
     data: DataOption = None,
     mix: MixOption = None,

@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from atradiff.cli import completion
+
 if TYPE_CHECKING:
     from atradiff.studies.execute import Failure
     from atradiff.studies.runs import CellRun
@@ -25,7 +27,9 @@ def study(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The study's name, or `list` to see them all.")],
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N-1 of every variant.")] = 8,
     jobs: Annotated[int, typer.Option(min=1, help="Cells that run at the same time, each on one core.")] = 1,
-    task: Annotated[list[str] | None, typer.Option(help="A task in place of the study's own; may be given several times.")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="A task in place of the study's own; may be given several times.", autocompletion=completion.tasks)
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a parameter for all cells, such as online.env_steps=2000.")
     ] = None,

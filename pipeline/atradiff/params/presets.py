@@ -19,6 +19,7 @@ from atradiff.errors import UserError, did_you_mean
 from atradiff.params.load import with_settings
 from atradiff.params.schema import ControlParams, DatasetParams, DenoiserParams, Params, TaskParams
 from atradiff.params.tasks import METAWORLD_STEPS, TASKS, GymnasiumTask, MazeTask, MetaWorldTask, Task, find_task
+from atradiff.synthesis.waypoints import WaypointConfig
 
 UNFIT = r"[^A-Za-z0-9]+"
 """What a name of a folder is rid of."""
@@ -124,12 +125,12 @@ def _maze_preset(name: str, task: MazeTask) -> Params:
         synthesis=replace(params.synthesis, reward="goal"),
         control=ControlParams(offline_goals="task", imitation_filter=True) if task.relabelled else params.control,
     )
-    if task.waypoints is None:
+    if task.reach == 0:
         return params
     return replace(
         params,
         task=replace(params.task, hindsight=HindsightConfig(cover=4)),
-        synthesis=replace(params.synthesis, waypoints=task.waypoints),
+        synthesis=replace(params.synthesis, waypoints=WaypointConfig(reach=task.reach)),
         online=replace(params.online, warm_start_trajectories=512, warm_start_offline_share=0.8),
     )
 

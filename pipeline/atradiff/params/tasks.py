@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from atradiff.data.collect import Quality
-from atradiff.data.metaworld import ENVIRONMENT_ID, environments
-from atradiff.synthesis.waypoints import WaypointConfig
+if TYPE_CHECKING:  # libraries come with what tells how to collect, and neither a list of tasks nor a shell should wait for them
+    from atradiff.data.collect import Quality
 
 METAWORLD_PREFIX = "metaworld-"
 METAWORLD_STEPS = 300
@@ -26,8 +25,8 @@ class MazeTask:
     goal: tuple[int, int]
     max_episode_steps: int
     horizons: tuple[int, ...]
-    waypoints: WaypointConfig | None = None
-    """Where no horizon covers the way: windows aim at these, and the models learn from pieces with goals that near."""
+    reach: int = 0
+    """Where no horizon covers the way: windows aim at waypoints that near, and the models learn from pieces with such goals."""
     relabelled: bool = False
     """The control does better with its data under the task at hand, and a filter of what it imitates, than with the data's own goals."""
     qualities: tuple[Quality, ...] = SCRIPTED
@@ -65,6 +64,8 @@ class MetaWorldTask:
     @property
     def environment(self) -> str:
         """Gymnasium's id."""
+        from atradiff.data.metaworld import ENVIRONMENT_ID
+
         return ENVIRONMENT_ID
 
     @property
@@ -92,7 +93,7 @@ class GymnasiumTask:
 Task = MazeTask | MetaWorldTask | GymnasiumTask
 
 UMAZE, MEDIUM, LARGE = ((1, 1), (3, 1)), ((1, 1), (6, 6)), ((1, 1), (7, 10))
-ON_THE_WAY = WaypointConfig(reach=48)
+ON_THE_WAY = 48
 MAZES = {
     "pointmaze-umaze": MazeTask("PointMaze_UMaze-v3", "pointmaze/umaze", ("D4RL/pointmaze/umaze-v2",), *UMAZE, 300, (32, 64, 128)),
     "pointmaze-medium": MazeTask("PointMaze_Medium-v3", "pointmaze/medium", ("D4RL/pointmaze/medium-v2",), *MEDIUM, 500, (32, 64), ON_THE_WAY, relabelled=True),
@@ -164,5 +165,7 @@ def find_task(name: str) -> Task | None:
     """The task of a name, with any of Meta-World's 50; None where it names none. Raises `UserError` where only the extra could tell."""
     if name in TASKS or not name.startswith(METAWORLD_PREFIX) or "/" in name:
         return TASKS.get(name)
+    from atradiff.data.metaworld import environments
+
     task = name.removeprefix(METAWORLD_PREFIX)
     return MetaWorldTask(task, (task,)) if task in environments() else None
