@@ -74,9 +74,9 @@ class Waypoints:
         """The landmarks at which the way from each state to its goal begins, one of the nearest, and ends, one within the radius."""
         near = np.asarray(self._tree.query(states[:, self.goal], k=NEAREST)[1])
         within = self._tree.query_ball_point(tasks, self.radius, return_sorted=False)
-        for starts, task, arrived in zip(near, tasks, within, strict=True):
+        for starts, nearest, arrived in zip(near, self._nearest(tasks), within, strict=True):
             starts = starts[starts < len(self.landmarks)]
-            ends = np.asarray(arrived or self._nearest(task[None]))
+            ends = np.asarray(arrived or [nearest])
             steps = self._steps[starts[:, None], ends]
             first = int(np.isfinite(steps).any(1).argmax())  # the nearest from which there is a way
             yield int(starts[first]), int(ends[steps[first].argmin()])
