@@ -99,8 +99,7 @@ def _without_loops(states: Array, needed: BoolArray, epsilon: float, minimum: in
     row = 1
     while row <= last:
         later = twins[first[row] : first[row + 1], 1]
-        if len(later):
-            later = later[np.linalg.norm(states[later] - states[kept[-1]], axis=1) <= longest]
+        later = later[np.linalg.norm(states[later] - states[kept[-1]], axis=1) <= longest]
         if len(later):
             row = int(later[-1])
             continue

@@ -94,6 +94,7 @@ Task = MazeTask | MetaWorldTask | GymnasiumTask
 
 UMAZE, MEDIUM, LARGE = ((1, 1), (3, 1)), ((1, 1), (6, 6)), ((1, 1), (7, 10))
 ON_THE_WAY = 48
+"""Env steps from one waypoint to the next, at most."""
 MAZES = {
     "pointmaze-umaze": MazeTask("PointMaze_UMaze-v3", "pointmaze/umaze", ("D4RL/pointmaze/umaze-v2",), *UMAZE, 300, (32, 64, 128)),
     "pointmaze-medium": MazeTask("PointMaze_Medium-v3", "pointmaze/medium", ("D4RL/pointmaze/medium-v2",), *MEDIUM, 500, (32, 64), ON_THE_WAY, relabelled=True),
