@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,18 @@ def test_who_is_gone_is_removed_though_another_has_its_number(tmp_path: Path, rw
 def test_half_a_list_is_removed(tmp_path: Path, rwlock: Path, content: str) -> None:
     rwlock.write_text(content)
     clear_killed(tmp_path)
+    assert not rwlock.exists()
+
+
+def test_a_list_that_another_removes_meanwhile_is_no_error(tmp_path: Path, rwlock: Path) -> None:
+    rwlock.write_text("{")
+    with rwlock.with_name("rwlock.lock").open("a") as guard, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        cleared = pool.submit(clear_killed, tmp_path)
+        time.sleep(0.2)
+        rwlock.unlink()
+        fcntl.flock(guard, fcntl.LOCK_UN)
+        cleared.result()
     assert not rwlock.exists()
 
 
