@@ -76,6 +76,12 @@ def test_who_is_gone_is_removed_though_another_has_its_number(tmp_path: Path, rw
     assert json.loads(rwlock.read_text()) == {"write": {}, "read": {}}
 
 
+def test_a_list_without_readers_is_whole(tmp_path: Path, rwlock: Path) -> None:
+    rwlock.write_text('{"write": {}}')  # what DVC leaves where nobody reads any more
+    clear_killed(tmp_path)
+    assert json.loads(rwlock.read_text()) == {"write": {}, "read": {}}
+
+
 @pytest.mark.parametrize("content", ["", '{"write": {"a"', "[]", '{"read": {}, "write": {"a": 3}}'])
 def test_half_a_list_is_removed(tmp_path: Path, rwlock: Path, content: str) -> None:
     rwlock.write_text(content)

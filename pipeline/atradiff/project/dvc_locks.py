@@ -92,8 +92,8 @@ def clear_killed(root: Path) -> None:
         fcntl.flock(guard, fcntl.LOCK_EX)
         try:
             held, seconds = json.loads(path.read_text()), path.stat().st_mtime
-            write = {file: about for file, about in held["write"].items() if _may_be(about, seconds)}
-            read = {file: [about for about in readers if _may_be(about, seconds)] for file, readers in held["read"].items()}
+            write = {file: about for file, about in held.get("write", {}).items() if _may_be(about, seconds)}
+            read = {file: [about for about in readers if _may_be(about, seconds)] for file, readers in held.get("read", {}).items()}
         except FileNotFoundError:  # another run has removed it while this one waited
             return
         except FOREIGN_ERRORS:
