@@ -22,6 +22,7 @@ RunsArgument = Annotated[
     list[str], typer.Argument(metavar="RUN...", help="Runs' names in runs/, or paths of their folders.", autocompletion=completion.runs)
 ]
 
+
 def register(app: typer.Typer) -> None:
     """Add the commands to a group."""
     app.command("list")(list_runs)

@@ -19,7 +19,8 @@ MOST_CURVES = 8
 
 
 class RunSoFar(NamedTuple):
-    """What a curve is drawn from, read once."""
+    """What a curve is drawn from, read once. It depends, beside task, arm and seed, on its `settings`: the run's parameters, less those of how
+    long and where, and what it began from."""
 
     about: dict[str, Any]
     settings: dict[str, Any]
@@ -28,7 +29,10 @@ class RunSoFar(NamedTuple):
     @classmethod
     def of(cls, folder: RunFolder) -> RunSoFar:
         """Raises `UserError` where the run cannot be read."""
-        return cls(folder.about(), settings_of(folder), folder.metrics())
+        about, settings = folder.about(), to_settings(read_values(folder.params_file))
+        began = about.get("init_from")
+        compared = {name: settings[name] for name in settings if name not in OF_THE_BUDGET} | {"init_from": Path(began).name if began else "nothing"}
+        return cls(about, compared, folder.metrics())
 
     def is_like(self, other: RunSoFar) -> bool:
         """Whether both can stand in one picture: evaluated, of one task, counted in the same steps."""
@@ -43,12 +47,6 @@ def curves_of_arms(runs: Sequence[RunSoFar]) -> dict[str, list[list[Metrics]]]:
     for run, label in zip(runs, tell_apart(arms, [run.settings for run in runs]), strict=True):
         curves.setdefault(label, []).append(run.rows)
     return curves
-
-
-def settings_of(folder: RunFolder) -> dict[str, Any]:
-    """What a run's curve depends on beside its task, arm and seed: its parameters, less those of how long and where, and what it began from."""
-    settings, began = to_settings(read_values(folder.params_file)), folder.about().get("init_from")
-    return {name: settings[name] for name in settings if name not in OF_THE_BUDGET} | {"init_from": Path(began).name if began else "nothing"}
 
 
 def arms_picture(folder: RunFolder) -> dict[Path, Callable[[Path], None]]:
