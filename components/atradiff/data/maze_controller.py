@@ -70,13 +70,17 @@ class MazeController(Controller):
             if self._config.maximum_cells is None or self.cells_between(start, goal) <= self._config.maximum_cells:
                 return {"reset_cell": np.asarray(start), "goal_cell": np.asarray(goal)}
 
+    def ahead(self, x: float, y: float, goal: tuple[float, float]) -> tuple[float, float]:
+        """Where to go next from (x, y): the centre of the next cell on a shortest way, or the goal where it is in this cell."""
+        here = self.cell(x, y)
+        following = self._next[self.cell(*goal)].get(here, here)
+        return goal if following == here else self._centre[following]
+
     def act(self, observation: Any, generator: np.random.Generator) -> Array:
         """The action `[2]` in the state (x, y, vx, vy) on the way to the goal (x, y); plain floats, for speed."""
         state, goal = observation["observation"].tolist(), observation["desired_goal"].tolist()
         noise = generator.standard_normal(2).tolist()
-        here = self.cell(state[0], state[1])
-        following = self._next[self.cell(goal[0], goal[1])].get(here, here)
-        target = goal if following == here else self._centre[following]
+        target = self.ahead(state[0], state[1], goal)
         c = self._config
         force = [c.gain * (target[i] - state[i]) - c.damping * state[i + 2] + c.action_noise * noise[i] for i in (0, 1)]
         return np.asarray([min(1.0, max(-1.0, f)) for f in force], np.float32)
