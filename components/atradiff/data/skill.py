@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from atradiff.data.ant_controller import AntController
 from atradiff.data.collect import CollectConfig, Controller
 from atradiff.data.environment import TaskEnvironment
 from atradiff.data.maze_controller import MazeController
@@ -74,6 +75,8 @@ def _skilled(environment: TaskEnvironment, config: CollectConfig) -> Controller 
     simulation = environment.env.unwrapped
     if getattr(simulation, "point_env", None) is not None:
         return MazeController(environment, config)
+    if getattr(simulation, "ant_env", None) is not None:
+        return AntController(environment, config)
     if isinstance(simulation, MetaWorld):
         return MetaWorldController(environment, config)
     return None

@@ -66,10 +66,10 @@ def _with_data(params: Params, name: str, task: Task, data: str | None) -> Param
     quality = next((quality for quality in task.qualities if quality == (data or task.qualities[0])), None)
     if quality is not None:
         settings: dict[str, Any] = {"task.dataset.id": f"local/{task.folder}{'' if quality == NOISY else f'/{quality}'}-v0", "task.collect.quality": quality}
-        if isinstance(task, GymnasiumTask) and quality in LEARNED_STEPS:
+        if quality in LEARNED_STEPS and NOISY not in task.qualities:  # there is no script
             settings["task.collect.training_steps"] = LEARNED_STEPS[quality]
-        if isinstance(task, GymnasiumTask) and quality == "medium-replay":
-            settings["task.collect.transitions"] = LEARNED_STEPS[quality]
+            if quality == "medium-replay":
+                settings["task.collect.transitions"] = LEARNED_STEPS[quality]
     else:
         if data == REMOTE and task.remote:
             data = task.remote[0]

@@ -115,10 +115,11 @@ def _ant_maze(size: str, ends: tuple[tuple[int, int], tuple[int, int]], max_epis
         "task.environment.reset_options": {"reset_cell": list(start), "goal_cell": list(goal)},
         "task.environment.state_keys": ["observation", "achieved_goal"],
         "task.environment.achieved_goal": [27, 28],
+        "task.collect.action_noise": 0.1,
     }
     about = f"an ant: {start} to {goal}"
     remote = tuple(f"D4RL/antmaze/{kind}-v1" for kind in kinds)
-    return GymnasiumTask(f"AntMaze_{size}-v4", f"antmaze/{name}", max_episode_steps, ("random",), remote, settings, about)
+    return GymnasiumTask(f"AntMaze_{size}-v4", f"antmaze/{name}", max_episode_steps, SCRIPTED, remote, settings, about)
 
 
 def _kitchen(data: str, tasks: tuple[str, ...]) -> GymnasiumTask:
