@@ -32,7 +32,7 @@ def upright(observation: Array) -> Array:
 
 
 def test_the_ant_walks_to_a_goal_on_its_feet_and_keeps_its_heading(environment: TaskEnvironment) -> None:
-    """Two cells, each of four metres, in the time of some 30 steps of a point at most."""
+    """Two cells of four metres each at most, in 250 env steps."""
     generator = np.random.default_rng(2)
     controller = AntController(environment, replace(TASK.collect, maximum_cells=2))
     for _ in range(2):
