@@ -45,7 +45,6 @@ class AntController(MazeController):
 
     def __init__(self, environment: TaskEnvironment, config: CollectConfig) -> None:
         super().__init__(environment, config)
-        self._noise = config.action_noise
         self._seconds = cast("Any", environment.env.unwrapped).ant_env.dt
         self._acted = 0
 
@@ -63,7 +62,7 @@ class AntController(MazeController):
         targets = self._targets(math.atan2(to_y - y, to_x - x) - yaw, yaw, float(body[18]))
         fallen = i * i + j * j > 0.25  # by more than 60 degrees
         torques = np.sign(body[19:27]) if fallen else STIFFNESS * (targets - body[5:13]) - DAMPING * body[19:27]
-        noisy = np.roll(torques, 2) + self._noise * generator.standard_normal(8)  # joints begin with leg 1, actuators with leg 4
+        noisy = np.roll(torques, 2) + self._config.action_noise * generator.standard_normal(8)  # joints begin with leg 1, actuators with leg 4
         return np.clip(noisy, -1.0, 1.0).astype(np.float32)
 
     def _targets(self, direction: float, yaw: float, yaw_rate: float) -> NDArray[np.float64]:
