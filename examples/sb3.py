@@ -20,9 +20,12 @@ parser.add_argument("--steps", type=int, default=5_000)
 arguments = parser.parse_args()
 
 environment = make_environment(arguments.project)
+has_goals = hasattr(environment.observation_space, "spaces")  # a Dict, as in the mazes
+if has_goals and (arguments.library, arguments.algorithm) == ("sbx", "DDPG"):
+    parser.error("SBX's DDPG has no policy for an environment with goals: take --algorithm TD3 or SAC, or --library stable_baselines3")
 algorithm = getattr(importlib.import_module(arguments.library), arguments.algorithm)
 model = algorithm(
-    "MultiInputPolicy" if hasattr(environment.observation_space, "spaces") else "MlpPolicy",
+    "MultiInputPolicy" if has_goals else "MlpPolicy",
     environment,
     replay_buffer_class=ImaginingReplayBuffer,
     replay_buffer_kwargs={"project": arguments.project},

@@ -31,3 +31,10 @@ def test_it_runs(script: str, options: list[str], online_project: Layout, tmp_pa
     assert "150 real and " in done.stdout
     share = int(done.stdout.rstrip().rpartition(", ")[2].split("%")[0])
     assert 30 < share < 70  # half, but for requests that are still waiting
+
+
+def test_an_agent_without_a_policy_for_goals_is_refused_in_a_sentence(online_project: Layout) -> None:
+    command = [sys.executable, str(ROOT / "examples" / "sb3.py"), "--project", str(online_project.root), "--library", "sbx", "--algorithm", "DDPG"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.endswith("error: SBX's DDPG has no policy for an environment with goals: take --algorithm TD3 or SAC, or --library stable_baselines3\n")

@@ -9,7 +9,7 @@ from atradiff.data.simulator import Maze
 from atradiff.online.distance import Distances
 from atradiff.reporting.pictures import imagined_over_maze, learning_curves, legend_columns, loss_curve
 from atradiff.reporting.run_pictures import Lengths, draw_distances, draw_lengths, draw_sources, draw_times
-from atradiff.reporting.style import figure_at
+from atradiff.reporting.style import figure_at, thousands_axis
 from atradiff.reporting.summary import TIMES
 from atradiff.trajectory import Trajectory
 
@@ -60,6 +60,16 @@ def test_a_legend_is_not_cut_off_at_the_sides(tmp_path: Path, label: str) -> Non
         legend = figure.legend(lines, labels, loc="outside lower center", ncols=legend_columns(labels, 9.2))
         figure.draw_without_rendering()
         assert 0 <= legend.get_window_extent().x0 < legend.get_window_extent().x1 <= figure.bbox.width
+
+
+@pytest.mark.parametrize("end", [0.8, 3, 12.4, 4_000])
+def test_an_axis_of_whole_numbers_has_its_ticks_where_their_labels_say(tmp_path: Path, end: float) -> None:
+    with figure_at(tmp_path / "axis.png", 4.6, 3.8) as figure:
+        axes = figure.add_subplot()
+        axes.plot([0, end], [0, 1])
+        thousands_axis(axes, 6)
+        figure.draw_without_rendering()
+        assert [float(label.get_text().replace(",", "")) for label in axes.get_xticklabels()] == list(axes.get_xticks())
 
 
 @pytest.mark.parametrize("maze", [MAZE, None])

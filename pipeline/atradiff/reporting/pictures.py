@@ -16,7 +16,7 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from atradiff.data.simulator import Maze
-from atradiff.reporting.style import INK, LINES, MUTED, PALETTE, WALL, env_steps_axis, figure_at, thousands_axis
+from atradiff.reporting.style import INK, LINES, MUTED, PALETTE, WALL, figure_at, thousands_axis
 from atradiff.reporting.summary import Row, in_words, unit_of
 from atradiff.trajectory import Array, Trajectory
 
@@ -70,7 +70,7 @@ def learning_curves(path: Path, curves: Mapping[str, Sequence[Sequence[Row]]], t
         if told:
             steps_axes.set_ylim(0, 1)
             steps_axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        env_steps_axis(steps_axes, 6)
+        thousands_axis(steps_axes, 6)
         thousands_axis(clock_axes, 6)
         handles, texts = steps_axes.get_legend_handles_labels()
         figure.legend(handles, texts, loc="outside lower center", ncols=legend_columns(texts, width))
@@ -99,7 +99,7 @@ def banded_curves(path: Path, panels: Mapping[str, Mapping[str, tuple[Array, Arr
                     steps, value, color=colour, linewidth=1.8, linestyle=dashes, marker=marker, markersize=4, label=label, clip_on=False, zorder=3
                 )
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-            env_steps_axis(axes, 6)
+            thousands_axis(axes, 6)
         figure.axes[0].set_ylabel("success rate")
         handles = {label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
         figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=columns)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from atradiff.online.distance import Distances
-from atradiff.reporting.style import GRID, INK, MUTED, PALETTE, env_steps_axis, figure_at
+from atradiff.reporting.style import GRID, INK, MUTED, PALETTE, figure_at, thousands_axis
 from atradiff.reporting.summary import Row, in_words, steps_of, time_parts, unit_of
 from atradiff.trajectory import Array, BoolArray
 
@@ -35,7 +35,7 @@ def draw_distances(path: Path, distances: Sequence[Distances]) -> None:
         axes.plot(steps, before, "o", color="white", markeredgecolor=PALETTE[1], markeredgewidth=1.8, markersize=9, label="before the adaptation")
         axes.plot(steps, after, "s", color=PALETTE[0], markersize=5, label="after it")
         axes.set_ylim(0, 1.12 * max(*before, *after) or None)  # room for the uppermost
-        env_steps_axis(axes, 7)
+        thousands_axis(axes, 7)
         figure.legend(loc="outside lower center", ncols=2)
 
 
@@ -58,7 +58,7 @@ def draw_sources(path: Path, rows: Sequence[Row], synthetic_ratio: float) -> Non
         if errors.lines:
             errors.legend(loc="best")
         for axes in (share, errors):
-            env_steps_axis(axes, 5)
+            thousands_axis(axes, 5)
 
 
 def draw_lengths(path: Path, lengths: Lengths) -> None:
@@ -87,5 +87,5 @@ def draw_times(path: Path, rows: Sequence[Row]) -> None:
         axes.stackplot([steps_of(row) for row in rows], seconds, labels=list(parts[0]), colors=PALETTE, linewidth=0)
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.set_ylim(bottom=0)
-        env_steps_axis(axes, 7)
+        thousands_axis(axes, 7)
         figure.legend(loc="outside lower center", ncols=3)

@@ -48,14 +48,8 @@ def figure_at(path: Path, width: float, height: float) -> Generator[Figure]:
         figure.savefig(path, dpi=160, facecolor="white", metadata=metadata)
 
 
-def env_steps_axis(axes: Axes, ticks: int) -> None:
-    """Env steps from 0, with at most so many intervals."""
-    thousands_axis(axes, ticks)
-    axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True))
-
-
 def thousands_axis(axes: Axes, ticks: int) -> None:
-    """Numbers from 0 with their thousands set apart, with at most so many intervals."""
+    """Whole numbers from 0 (env steps, seconds) with their thousands set apart, with at most so many intervals."""
     axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(ticks))
+    axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
