@@ -24,6 +24,7 @@ import numpy as np
 import zarr
 from zarr.storage import LocalStore, MemoryStore, StorePath
 
+from atradiff.data.memory import memory_bytes
 from atradiff.errors import UserError
 from atradiff.trajectory import Array, BoolArray, IntArray, Spec, Trajectory
 from atradiff.untrusted import FOREIGN_ERRORS, Damaged, config_of, inside, read_json, reason
@@ -34,7 +35,7 @@ SHARD_ROWS = 262_144
 ROW_ARRAYS = ("states", "actions", "rewards")
 ARRAYS = (*ROW_ARRAYS, "tasks", "episode_ends", "episode_terminated")
 MAPPED_SHARE = 0.5
-"""Of the machine's memory: rows that take more are mapped from a file."""
+"""Of the memory that there is: rows that take more are mapped from a file."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
 
 def read_store(path: Path, mapped: bool | None = None) -> OfflineData:
     """The whole store, checked: into memory, or, `mapped`, into a file beside the store of which the system keeps in memory
-    what it has room for. Without a word on it, rows that would take more than half of the machine's memory are mapped.
+    what it has room for. Without a word on it, rows that would take more than half of the memory that there is are mapped.
 
     Raises `UserError` where anything in it is not as `write_store` leaves it, before memory is taken for more than its files hold.
     """
@@ -256,7 +257,7 @@ def _read_store(path: Path, attributes: dict[str, Any], mapped: bool | None) -> 
     edges = np.cumsum([0, *(math.prod(column.shape[1:]) for _, column in columns)])
     shape = (columns[0][1].shape[0], int(edges[-1]))
     if mapped is None:
-        mapped = 4 * math.prod(shape) > MAPPED_SHARE * _memory_bytes()
+        mapped = 4 * math.prod(shape) > MAPPED_SHARE * memory_bytes()
     rows = _room(shape, path.parent if mapped else None)
     for start in range(0, len(rows), CHUNK_ROWS):
         block = slice(start, start + CHUNK_ROWS)
@@ -317,11 +318,3 @@ def require_episodes(data: OfflineData) -> None:
         raise Damaged(f"NaN or infinity in the task of episode {int(np.argwhere(~np.isfinite(data.tasks))[0, 0])}")
     if not len(spec.action_low) == len(spec.action_high) == spec.action_dim or (np.diff(spec.reward_values) <= 0).any():
         raise Damaged("its actions' ranges or its reward values are none")
-
-
-def _memory_bytes() -> int:
-    """What the machine has; where the system does not say, more than anybody needs."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 2**62
