@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +19,18 @@ from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, BloscShuffle
 
 import toys
-from atradiff.data.store import ARRAYS, ROW_ARRAYS, OfflineData, concatenate, read_attributes, read_store, stack_trajectories, write_store
+from atradiff.data.store import (
+    ARRAYS,
+    ROW_ARRAYS,
+    OfflineData,
+    concatenate,
+    fetch,
+    read_attributes,
+    read_store,
+    room_like,
+    stack_trajectories,
+    write_store,
+)
 from atradiff.errors import UserError
 from atradiff.trajectory import Trajectory
 
@@ -246,3 +258,25 @@ def test_both_parts_have_an_episode(trajectories: list[Trajectory], share: float
 def test_one_episode_cannot_be_split(trajectories: list[Trajectory]) -> None:
     with pytest.raises(UserError, match="at least 2"):
         stack_trajectories(trajectories[:1], toys.SPEC).split(0.5, np.random.default_rng(0))
+
+
+def test_fetched_pages_are_those_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = room_like(np.memmap(tmp_path / "other", np.float32, "w+", shape=(1, 1)), (5_000, 7))
+    assert isinstance(rows, np.memmap)
+    advised: list[tuple[int, int, int]] = []
+
+    class Mapping:
+        def madvise(self, *advice: int) -> None:
+            advised.append(cast("tuple[int, int, int]", advice))
+
+    random = np.random.default_rng(0)
+    starts = np.concatenate([[0, 4_999], random.integers(5_000, size=50)]).astype(np.int32)
+    ends = np.minimum(starts + random.integers(1, 400, len(starts)), 5_000).astype(np.int32)
+    fetch(rows, starts, ends)  # the system takes the advice
+    monkeypatch.setattr("atradiff.data.store._mapping", lambda _: Mapping())
+    fetch(rows, starts, ends)
+    for start, end, (what, place, size) in zip(starts, ends, advised, strict=True):
+        assert what == mmap.MADV_WILLNEED
+        assert place % mmap.PAGESIZE == 0
+        assert start * 28 - mmap.PAGESIZE < place <= start * 28
+        assert place + size == end * 28

@@ -10,6 +10,7 @@ Nothing is compressed: a store may come from a stranger, and what is not unpacke
 from __future__ import annotations
 
 import math
+import mmap
 import os
 import shutil
 import zlib
@@ -36,6 +37,9 @@ ROW_ARRAYS = ("states", "actions", "rewards")
 ARRAYS = (*ROW_ARRAYS, "tasks", "episode_ends", "episode_terminated")
 MAPPED_SHARE = 0.5
 """Of the memory that there is: rows that take more are mapped from a file."""
+MappedArray = np.memmap[Any, np.dtype[np.float32]]
+ADVISABLE = hasattr(mmap, "MADV_RANDOM")
+"""Whether the system takes advice on what is mapped: Windows does not."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,23 @@ def _room(shape: tuple[int, int], folder: Path | None) -> Array:
     if folder is None:
         return np.empty(shape, np.float32)
     with NamedTemporaryFile(dir=folder, prefix=".rows-") as file:
-        return np.memmap(file, np.float32, "w+", shape=shape)
+        rows = np.memmap(file, np.float32, "w+", shape=shape)
+    if ADVISABLE:  # else each page that is wanted comes with up to megabytes around it, for which others must go
+        _mapping(rows).madvise(mmap.MADV_RANDOM)
+    return rows
+
+
+def fetch(rows: MappedArray, starts: IntArray, ends: IntArray) -> None:
+    """Have the system read mapped rows from the disk, from each start to before its end, all at once; else each page is waited for when it is used."""
+    if ADVISABLE:
+        width = rows.strides[0]
+        first = starts.astype(np.int64) * width // mmap.PAGESIZE * mmap.PAGESIZE
+        for place, size in zip(first.tolist(), (ends.astype(np.int64) * width - first).tolist(), strict=True):
+            _mapping(rows).madvise(mmap.MADV_WILLNEED, place, size)
+
+
+def _mapping(rows: MappedArray) -> mmap.mmap:
+    return cast("mmap.mmap", rows.base)
 
 
 def write_store(path: Path, data: OfflineData, attributes: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from atradiff.data.normalizer import Normalizer
-from atradiff.data.store import OfflineData, room_like, row_ranges
+from atradiff.data.store import OfflineData, fetch, room_like, row_ranges
 from atradiff.errors import UserError
 from atradiff.trajectory import Array, IntArray
 
@@ -62,6 +62,7 @@ class Windows:
         self.normalizer = normalizer
         self.device = torch.device(device)
         self._count = int(counts.sum())
+        self._mapped = rows if isinstance(rows, np.memmap) and self.device.type == "cpu" else None
         self._rows, self._finals, self._tasks = table(rows), table(finals), table(normalizer.tasks(data.tasks))
         self._numbers = table(np.cumsum(counts))  # of the window after each episode's last
         place = np.int32 if len(rows) + horizon < 2**31 else np.int64  # half the bytes, where numbers of rows fit in
@@ -83,6 +84,8 @@ class Windows:
         episode = self.episodes(index)
         first, last, valid_until = self._bounds.index_select(0, episode).unbind(1)
         start = first + index.to(first.dtype)
+        if self._mapped is not None:
+            fetch(self._mapped, start.numpy(), torch.minimum(start + self.horizon, last + 1).numpy())
         position = torch.minimum(start[:, None] + self._offsets, last[:, None])
         rows = self._wide.index_select(0, position.flatten()).view(len(index), self.horizon, -1)
         rows[..., -1] = self._finals.index_select(0, episode)[:, None]
