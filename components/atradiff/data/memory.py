@@ -6,7 +6,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 UNKNOWN = 2**62
-"""More than anybody needs."""
+"""Where the system does not say what it has: more than anybody needs."""
 LIMITS = {"": "memory.max", "memory": "memory.limit_in_bytes"}
 """The file of a group's limit, by what the kernel calls the tree of groups: the one tree of cgroup v2 has no name."""
 
@@ -14,13 +14,13 @@ LIMITS = {"": "memory.max", "memory": "memory.limit_in_bytes"}
 def memory_bytes(root: Path = Path("/")) -> int:
     """What this process may have: the machine's memory, or less where a container or a control group allows less.
 
-    `root` is the folder in which the system's own lie. Where the system says nothing, more than anybody needs.
+    `root` is the folder in which the system's own lie.
     """
     try:
         machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         machine = UNKNOWN
-    return min(machine, *_group_limits(root))
+    return min([machine, *_group_limits(root)])
 
 
 def _group_limits(root: Path) -> list[int]:
@@ -28,8 +28,8 @@ def _group_limits(root: Path) -> list[int]:
     try:
         groups = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
-        return [UNKNOWN]
-    limits = [UNKNOWN]
+        return []
+    limits: list[int] = []
     for line in groups:
         _, trees, path = line.split(":", 2)
         for tree in LIMITS.keys() & trees.split(","):
