@@ -84,9 +84,9 @@ class Windows:
         episode = self.episodes(index)
         first, last, valid_until = self._bounds.index_select(0, episode).unbind(1)
         start = first + index.to(first.dtype)
-        if self._mapped is not None:
-            fetch(self._mapped, start.numpy(), torch.minimum(start + self.horizon, last + 1).numpy())
         position = torch.minimum(start[:, None] + self._offsets, last[:, None])
+        if self._mapped is not None:
+            fetch(self._mapped, start.numpy(), position[:, -1].numpy() + 1)
         rows = self._wide.index_select(0, position.flatten()).view(len(index), self.horizon, -1)
         rows[..., -1] = self._finals.index_select(0, episode)[:, None]
         valid = self._first_of_all.index_select(0, (valid_until - start).clamp(max=self.horizon))
