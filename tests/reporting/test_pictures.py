@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from atradiff.data.simulator import Maze
 from atradiff.online.distance import Distances
-from atradiff.reporting.pictures import imagined_over_maze, learning_curves, legend_columns, loss_curve
+from atradiff.reporting.pictures import Outcome, compared_variants, imagined_over_maze, learning_curves, legend_columns, loss_curve
 from atradiff.reporting.run_pictures import Lengths, draw_distances, draw_lengths, draw_sources, draw_times
 from atradiff.reporting.style import figure_at, thousands_axis
 from atradiff.reporting.summary import TIMES
@@ -50,6 +51,19 @@ def test_the_same_picture_has_the_same_bytes(tmp_path: Path) -> None:
 def test_learning_curves_show_success_or_else_the_return(tmp_path: Path, success: list[float | None]) -> None:
     learning_curves(tmp_path / "new" / "curves.png", {"atradiff": [rows(success), rows(success)], "agent": [rows(success)]})
     assert (tmp_path / "new" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("evaluations", [1, 3])
+def test_variants_that_agree_are_all_seen_beside_one_another(tmp_path: Path, evaluations: int) -> None:
+    steps, level = np.arange(evaluations) * 500.0, np.ones(evaluations)
+    same = Outcome(steps, (level, level, level), (0.0, 0.0, 0.0), np.zeros(8))
+    labels = [f"variant {number}" for number in range(10)]
+    compared_variants(tmp_path / "study.svg", {"task-a": dict.fromkeys(labels, same), "task-b": {labels[0]: same}})
+    text = (tmp_path / "study.svg").read_text()
+    assert all(f"<!-- {label} -->" in text for label in [*labels, "task-a", "task-b"])
+    points = re.findall(r'<use xlink:href="#\w+" x="([\d.]+)" y="([\d.]+)"', text)
+    top = min(float(y) for _, y in points)
+    assert len({x for x, y in points if float(y) == top}) >= (len(labels) + 1) * evaluations
 
 
 @pytest.mark.parametrize("label", ["rlpd", "atradiff (mean of 8)", "atradiff, online.evaluation_episodes=10, and 12 more"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,6 +23,8 @@ from atradiff.trajectory import Array, Trajectory
 STEPS_COLOURS = "viridis"
 LOSS_BINS = 300
 STROKES = 24
+BESIDE = 0.2
+"""Of the way from one evaluation to the next: how far apart the points of a study's curves are drawn."""
 HANDLE, LETTER = 0.6, 0.075
 """Inches that a legend's line and gaps, and a letter of a label, take."""
 
@@ -82,27 +84,49 @@ def legend_columns(labels: Sequence[str], width: float) -> int:
     return max(1, min(3, len(labels), int(width / widest)))
 
 
-def banded_curves(path: Path, panels: Mapping[str, Mapping[str, tuple[Array, Array, Array, Array]]]) -> None:
-    """Success over env steps of several seeds, a panel for each task and a curve for each label of (env steps, value, low, high) `[E]`."""
-    labels = list(dict.fromkeys(label for curves in panels.values() for label in curves))
-    width = max(7.2, 4.6 * len(panels))
-    columns = legend_columns(labels, width)
-    rows = -(-len(labels) // columns)
-    with figure_at(path, width, 3.6 + 0.22 * rows) as figure:
-        for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels.items(), strict=True):
-            axes.set(title=title, xlabel="env steps", ylim=(0, 1))
-            for label, (steps, value, low, high) in curves.items():
+class Outcome(NamedTuple):
+    """What the seeds of one variant came to on one task: success over `env_steps [E]` and the regret, each with its interval, and each seed's regret."""
+
+    env_steps: Array
+    success: tuple[Array, Array, Array]
+    """Value, low and high, `[E]` each."""
+    regret: tuple[float, float, float]
+    regrets: Array
+    """`[S]`."""
+
+
+def compared_variants(path: Path, panels: Mapping[str, Mapping[str, Outcome]]) -> None:
+    """For each task, a column: success over env steps, a curve for each variant with its points beside one another's, and below it the regret,
+    a line for each variant with its seeds as rings."""
+    labels = list(dict.fromkeys(label for outcomes in panels.values() for label in outcomes))
+    heights = 2.9, 0.5 + 0.26 * len(labels)
+    with figure_at(path, LETTER * max(map(len, labels)) + max(6.4, 4 * len(panels)), sum(heights) + 0.4) as figure:
+        upper, lower = figure.subplots(2, len(panels), squeeze=False, sharey="row", height_ratios=heights)
+        for curves, regrets, (title, outcomes) in zip(upper, lower, panels.items(), strict=True):
+            beside = BESIDE * max(np.diff(outcome.env_steps).max(initial=1) for outcome in outcomes.values())
+            curves.set(title=title, xlabel="env steps", ylim=(0, 1))
+            regrets.set(xlabel="regret, env steps (rings are seeds)")
+            for label, outcome in outcomes.items():
                 number = labels.index(label)
                 colour, (marker, dashes) = PALETTE[number % len(PALETTE)], LINES[number % len(LINES)]
-                axes.fill_between(steps, low, high, color=colour, alpha=0.14, linewidth=0)
-                axes.plot(
-                    steps, value, color=colour, linewidth=1.8, linestyle=dashes, marker=marker, markersize=4, label=label, clip_on=False, zorder=3
-                )
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-            thousands_axis(axes, 6)
-        figure.axes[0].set_ylabel("success rate")
-        handles = {label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-        figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=columns)
+                style = {"color": colour, "marker": marker, "markersize": 5, "clip_on": False, "zorder": 3}
+                places = outcome.env_steps + beside * (number / len(labels) - 0.5)
+                value, low, high = outcome.success
+                curves.plot(places, value, linewidth=1.5, linestyle=dashes, **style)
+                curves.vlines(places, low, high, color=colour, linewidth=1.2, alpha=0.6)
+                value, low, high = outcome.regret
+                regrets.plot(outcome.regrets, np.full(len(outcome.regrets), number), "o", color="none", markeredgecolor=MUTED, markersize=6, clip_on=False)
+                regrets.hlines(number, low, high, color=colour, linewidth=3, alpha=0.6, clip_on=False)
+                regrets.plot(value, number, **style)
+            curves.yaxis.set_major_formatter(PercentFormatter(1.0))
+            for axes in (curves, regrets):
+                thousands_axis(axes, 5)
+            curves.set_xlim(left=-beside / 2)
+            if not any(outcome.regrets.any() for outcome in outcomes.values()):
+                regrets.set_xlim(right=max(outcome.env_steps[-1] for outcome in outcomes.values()) or 1)
+        upper[0].set_ylabel("success rate")
+        lower[0].set_yticks(range(len(labels)), labels)
+        lower[0].set_ylim(len(labels) - 0.5, -0.5)
 
 
 def imagined_over_maze(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from atradiff.flows.run_folder import write_whole
-from atradiff.reporting.pictures import banded_curves
+from atradiff.reporting.pictures import Outcome, compared_variants
 from atradiff.reporting.summary import number
 
 Document = dict[str, Any]
@@ -33,14 +33,21 @@ def write_results(folder: Path, document: Document) -> list[Path]:
     paths = [folder / f"{document['study']}{ending}" for ending in (".json", ".md", ".svg")]
     write_whole(paths[0], json.dumps(document, indent=1, allow_nan=False) + "\n")
     write_whole(paths[1], markdown(document))
-    panels: dict[str, dict[str, Any]] = {}
+    panels: dict[str, dict[str, Outcome]] = {}
     for row in document["rows"]:
         if row["task"] != "all":
-            panels.setdefault(row["task"], {})[row["label"]] = tuple(np.asarray(values) for values in row["curve"].values())
+            panels.setdefault(row["task"], {})[row["label"]] = _outcome(row, document["cells"])
     if not panels:
         return paths[:2]
-    banded_curves(paths[2], panels)
+    compared_variants(paths[2], panels)
     return paths
+
+
+def _outcome(row: Document, cells: Sequence[Document]) -> Outcome:
+    """What is drawn of one line of a task's table."""
+    steps, value, low, high = (np.asarray(row["curve"][part]) for part in ("env_steps", "iqm", "low", "high"))
+    regrets = [cell["regret"] for cell in cells if (cell["task"], cell["label"]) == (row["task"], row["label"])]
+    return Outcome(steps, (value, low, high), tuple(row["regret"].values()), np.asarray(regrets))
 
 
 def markdown(document: Document) -> str:
