@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from atradiff.flows import arms
 from atradiff.flows.arms import MOST_CURVES, RunSoFar, arms_picture, curves_of_arms
 from atradiff.flows.run_folder import RunFolder
+from atradiff.params.load import values_in
 from atradiff.params.schema import Params
 from atradiff.project.layout import Layout
 from projects import online_params
@@ -49,6 +51,15 @@ def test_a_run_alone_or_among_too_many_has_no_such_picture(online_project: Layou
         params = online_params()
         run(online_project, tmp_path / str(number), "atradiff", 0, replace(params, agent=replace(params.agent, tau=number / 100)))
     assert arms_picture(alone) == {}
+
+
+def test_settings_that_many_runs_share_are_read_once(online_project: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, read = online_params(), list[Path]()
+    of_this_test = replace(params, agent=replace(params.agent, tau=0.0123))  # whatever another test has read does not count
+    first, *_ = [run(online_project, tmp_path / str(seed), "atradiff", seed, of_this_test) for seed in range(5)]
+    monkeypatch.setattr(arms, "values_in", lambda text, path: read.append(path) or values_in(text, path))
+    assert [len(arms_picture(first)) for _ in range(3)] == [1, 1, 1]
+    assert len(read) == 1
 
 
 def test_what_is_not_its_like_or_cannot_be_read_is_left_out(folder: RunFolder, online_project: Layout) -> None:

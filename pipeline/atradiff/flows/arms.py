@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from atradiff.errors import UserError
 from atradiff.flows.run_folder import Metrics, RunFolder
-from atradiff.params.load import read_values
+from atradiff.params.load import read_text, values_in
 from atradiff.params.render import to_settings
 from atradiff.reporting.pictures import learning_curves
 from atradiff.reporting.summary import arm_of, tell_apart, unit_of
@@ -16,6 +16,8 @@ from atradiff.reporting.summary import arm_of, tell_apart, unit_of
 OF_THE_BUDGET = ("task.name", "online.env_steps", "online.keep_checkpoints")
 """Settings in which runs may differ and still be seeds of one curve."""
 MOST_CURVES = 8
+_SETTINGS: dict[str, dict[str, Any]] = {}
+"""By the text that they stand in: runs that differ in their seed have the same, and a text takes fifty milliseconds."""
 
 
 class RunSoFar(NamedTuple):
@@ -29,7 +31,7 @@ class RunSoFar(NamedTuple):
     @classmethod
     def of(cls, folder: RunFolder) -> RunSoFar:
         """Raises `UserError` where the run cannot be read."""
-        about, settings = folder.about(), to_settings(read_values(folder.params_file))
+        about, settings = folder.about(), _settings_of(folder.params_file)
         began = about.get("init_from")
         compared = {name: settings[name] for name in settings if name not in OF_THE_BUDGET} | {"init_from": Path(began).name if began else "nothing"}
         return cls(about, compared, folder.metrics())
@@ -57,6 +59,14 @@ def arms_picture(folder: RunFolder) -> dict[Path, Callable[[Path], None]]:
     beside = [run for run in others if run.is_like(own)]
     curves = curves_of_arms([own, *beside])
     return {folder.arms_picture: lambda path: learning_curves(path, curves, own.about["task"])} if beside and len(curves) <= MOST_CURVES else {}
+
+
+def _settings_of(params_file: Path) -> dict[str, Any]:
+    """What is written there, by dotted keys."""
+    text = read_text(params_file)
+    if text not in _SETTINGS:
+        _SETTINGS[text] = to_settings(values_in(text, params_file))
+    return _SETTINGS[text]
 
 
 def _readable(path: Path) -> RunSoFar | None:

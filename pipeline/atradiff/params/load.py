@@ -47,13 +47,22 @@ def load_params(
 
 def read_values(path: Path) -> dict[str, Any]:
     """What is written in `path`, whatever keys it has: of another version's run, or of an environment whose code may not run here."""
+    return values_in(read_text(path), path)
+
+
+def read_text(path: Path) -> str:
+    """The text of a params.yaml."""
     try:
         require_short(regular_file(path), str(path))
-        text = path.read_text()
+        return path.read_text()
     except FileNotFoundError as error:
         raise UserError(f"no {path.name} in {path.parent.resolve()}: name a clone of the repository; `atradiff use TASK` writes one there") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}): repair it, or write a new one with `atradiff use pointmaze-umaze`") from error
+
+
+def values_in(text: str, path: Path) -> dict[str, Any]:
+    """The values in the text of a params.yaml, which was read from `path`."""
     values = read_yaml(text, str(path))
     values = {} if values is None else values
     if not isinstance(values, dict):
