@@ -24,3 +24,13 @@ def test_it_takes_its_share_of_the_time_and_no_more(monkeypatch: pytest.MonkeyPa
 
 def test_the_first_time_is_due() -> None:
     assert Pace(0.1).due
+
+
+def test_the_first_time_can_be_put_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    pace = Pace(0.1, first_after=60.0)
+    now = 159.0
+    assert not pace.due
+    now = 160.0
+    assert pace.due

@@ -39,6 +39,8 @@ from atradiff.reporting.tracking import Tracker
 
 PICTURES_SHARE = 0.05
 """Of the run's time, at most; the last evaluation's are drawn whatever they take."""
+PICTURES_AFTER = 60.0
+"""Seconds from the run's start: before, its tables tell as much, and a run of a minute would spend a twentieth more on what its end replaces."""
 SHOWN_EVALUATIONS = 100
 """The latest; Prefect keeps each table as it was at any time, so that all of a long run's would grow with the square of them."""
 
@@ -55,7 +57,7 @@ def run_flow(run: Run[Any], progress: RunProgress, server: ApiServer, trackers: 
 
     stops: list[Stopped] = []
     signals = StopSignals(progress.stopping)
-    phases_left, artifacts, pace = list(run.phases), Artifacts(), Pace(PICTURES_SHARE)
+    phases_left, artifacts, pace = list(run.phases), Artifacts(), Pace(PICTURES_SHARE, PICTURES_AFTER)
 
     @task(cache_policy=NO_CACHE, persist_result=False)
     def do(phase: Phase) -> State | None:

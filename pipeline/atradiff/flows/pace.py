@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 
 class Pace:
-    """Says when it is due again, so that it takes `share` of the time at most, its first time aside."""
+    """Says when it is due: first after some seconds, then again so that it takes `share` of the time at most, its first time aside."""
 
-    def __init__(self, share: float) -> None:
-        self._share, self._due_at = share, 0.0
+    def __init__(self, share: float, first_after: float = 0.0) -> None:
+        self._share, self._due_at = share, time.monotonic() + first_after
 
     @property
     def due(self) -> bool:
