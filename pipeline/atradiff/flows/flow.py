@@ -37,10 +37,10 @@ from atradiff.reporting.report import inline_image
 from atradiff.reporting.summary import evaluation_cells, in_words, steps_of
 from atradiff.reporting.tracking import Tracker
 
-PICTURES_SHARE = 0.05
+PICTURES_SHARE = 0.02
 """Of the run's time, at most; the last evaluation's are drawn whatever they take."""
 PICTURES_AFTER = 60.0
-"""Seconds from the run's start: before, its tables tell as much, and a run of a minute would spend a twentieth more on what its end replaces."""
+"""Seconds from the run's start: a run of a minute draws its last pictures only, and until then its tables tell as much."""
 SHOWN_EVALUATIONS = 100
 """The latest; Prefect keeps each table as it was at any time, so that all of a long run's would grow with the square of them."""
 
