@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import toys
+from atradiff.data.continuation import CONTINUED_ROWS, Continuation
 from atradiff.data.normalizer import Normalizer
 from atradiff.data.store import OfflineData, read_store, stack_trajectories, write_store
-from atradiff.data.windows import END_RAMP, FOLLOWED_ROWS, WindowBatch, Windows
+from atradiff.data.windows import END_RAMP, WindowBatch, Windows
 from atradiff.errors import UserError
 from atradiff.trajectory import Trajectory
 
@@ -106,25 +107,20 @@ def test_sampling_is_uniform_over_starts(windows: Windows) -> None:
 
 def slow_windows(data: OfflineData, horizon: int, normalizer: Normalizer) -> WindowBatch:
     """All windows, row by row, as their text says."""
-    transitions = data.transition_rows()
-    candidates = normalizer.states(data.states[transitions])
-    closing = (data.episode_ends - 1).tolist()
-
-    def after(row: int) -> int:
-        if row not in closing:
-            return row + 1
-        return int(transitions[((candidates - normalizer.states(data.states[row])) ** 2).sum(1).argmin()])
+    actions, states = Continuation(data, normalizer)(np.arange(data.num_episodes))
 
     def padded_row(episode: int, step: int) -> np.ndarray:
         first, length, terminated = (int(x[episode]) for x in (data.episode_starts, data.episode_lengths, data.episode_terminated))
-        source, past = first + min(step, length), max(0, step - length)
-        for _ in range(min(past, FOLLOWED_ROWS)):
-            source = after(source)
-        action = data.actions[source] if past < FOLLOWED_ROWS else np.zeros(data.spec.action_dim, np.float32)
         last = max(length - 2, 0) if terminated else length - 1
         end = np.clip((length - 0.5 - step) / END_RAMP, -1, 1) if terminated else 1.0
         outcome = np.float32([data.rewards[first + min(step, last)], end, data.rewards[first + length - 1]])
-        return normalizer.rows(data.states[source], action, outcome)
+        row, (o, a) = first + min(step, length), (data.spec.state_dim, data.spec.action_dim)
+        padded = normalizer.rows(data.states[row], data.actions[row], outcome)
+        if step >= length:
+            padded[o : o + a] = actions[episode, min(step - length, CONTINUED_ROWS)]
+        if step > length:
+            padded[:o] = states[episode, min(step - length, CONTINUED_ROWS) - 1]
+        return padded
 
     rows, tasks, valid = [], [], []
     for episode, (length, terminated) in enumerate(zip(data.episode_lengths.tolist(), data.episode_terminated.tolist(), strict=True)):

@@ -340,20 +340,24 @@ ACTUATORS = replace(ADAPTATION, actuators=True)
 
 
 def test_where_actuators_have_changed_imagination_begins_anew(make: Make) -> None:
-    trainer = make(environment=REVERSED, adaptation=ACTUATORS)
-    trainer.warm_start()
-    trainer.collect_and_update(40, lambda n: None)
-    steps, share, stored = trainer.agent.gradient_steps, trainer.replay.synthetic_share, len(trainer.replay.synthetic)
-    trainer.adapt()
-    synthesizer = trainer.imagination.synthesizer  # type: ignore[union-attr]
-    np.testing.assert_allclose(synthesizer.actuators.strength, [-1, -1], rtol=0.2)
-    assert trainer.agent.gradient_steps == steps + ONLINE.warm_start_gradient_steps
-    assert 5 <= len(trainer.replay.synthetic) != stored
-    assert trainer.replay.synthetic_share == pytest.approx(share, abs=0.1)
-    assert trainer.distances[-1].after < trainer.distances[-1].before
-    trainer.adapt()
-    assert trainer.agent.gradient_steps == steps + ONLINE.warm_start_gradient_steps  # nothing has changed since
-    assert trainer.evaluate()["adaptation/strength"] == pytest.approx(-1, rel=0.2)
+    """Of five seeds: so little is learned here that one run's distance to reality may as well rise."""
+    online, nearer = replace(ONLINE, warm_start_trajectories=20), 0.0
+    for seed in range(5):
+        trainer = make(environment=REVERSED, adaptation=ACTUATORS, online=online, seed=seed)
+        trainer.warm_start()
+        trainer.collect_and_update(40, lambda n: None)
+        steps, share, stored = trainer.agent.gradient_steps, trainer.replay.synthetic_share, len(trainer.replay.synthetic)
+        trainer.adapt()
+        synthesizer = trainer.imagination.synthesizer  # type: ignore[union-attr]
+        np.testing.assert_allclose(synthesizer.actuators.strength, [-1, -1], rtol=0.2)
+        assert trainer.agent.gradient_steps == steps + online.warm_start_gradient_steps
+        assert 20 <= len(trainer.replay.synthetic) != stored
+        assert trainer.replay.synthetic_share == pytest.approx(share, abs=1e-9)
+        nearer += trainer.distances[-1].before - trainer.distances[-1].after
+        trainer.adapt()
+        assert trainer.agent.gradient_steps == steps + online.warm_start_gradient_steps  # nothing has changed since
+        assert trainer.evaluate()["adaptation/strength"] == pytest.approx(-1, rel=0.2)
+    assert nearer > 0
 
 
 def test_actuators_that_are_as_they_were_change_nothing(make: Make) -> None:

@@ -6,21 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.spatial import KDTree
 from torch import Tensor
 
+from atradiff.data.continuation import CONTINUED_ROWS, Continuation
 from atradiff.data.normalizer import Normalizer
 from atradiff.data.store import OfflineData, fetch, room_like, row_ranges
 from atradiff.errors import UserError
 from atradiff.trajectory import Array, IntArray
 
-END_RAMP = 16.0
-"""Steps over which the end channel falls from 1 to 0 at a termination, and on to -1 behind it."""
-END_ROWS = int(END_RAMP)
-"""Rows behind a termination until the end channel has fallen to -1."""
-FOLLOWED_ROWS = 8
-"""Rows behind an episode's end that follow another episode; the last of them is then repeated."""
-NEIGHBOUR_CANDIDATES = 20_000
+END_RAMP = float(CONTINUED_ROWS)
+"""Steps over which the end channel falls from 1 to 0 at a termination, and on to -1 behind it; nothing changes any more then."""
 BLOCK_ROWS = 32_768
 """Rows that are normalised at once."""
 
@@ -37,10 +32,9 @@ class Windows:
     """All windows of `horizon` rows over the offline data.
 
     A termination is written as a ramp and not as a step: the end channel counts down to zero and through it, so that *when* the task
-    ends can be read between rows and is nearly linear in what it depends on. Behind an episode's end a few rows follow the episode
-    that passes nearest to its last state, and then the state rests: so the motion does not stop abruptly where it is still used.
-    What is behind a termination is cut from every imagined trajectory, and what is behind a truncation is marked invalid. Windows of
-    truncated episodes start early enough to fit where they can.
+    ends can be read between rows and is nearly linear in what it depends on. Behind an episode's end stands its `Continuation`, so that
+    the motion does not stop abruptly where it is still used. What is behind a termination is cut from every imagined trajectory, and what
+    is behind a truncation is marked invalid. Windows of truncated episodes start early enough to fit where they can.
 
     Each episode is kept once, normalised, with the rows behind its end until nothing changes any more; the last of them then stands for
     all that come. The final reward is the same in all rows of an episode and is kept beside them.
@@ -50,7 +44,7 @@ class Windows:
         if horizon < 2:
             raise UserError(f"horizon {horizon} holds no transition; use 2 or more in denoiser.horizons")
         lengths, terminated = data.episode_lengths, data.episode_terminated
-        kept = lengths + 1 + np.where(terminated, END_ROWS, FOLLOWED_ROWS)
+        kept = lengths + 1 + CONTINUED_ROWS
         first = np.cumsum(kept) - kept
         counts = np.where(terminated, lengths, np.maximum(lengths + 2 - horizon, 1))
         rows, finals = _normalised_rows(data, normalizer, kept)
@@ -111,34 +105,20 @@ def _normalised_rows(data: OfflineData, normalizer: Normalizer, kept: IntArray) 
     rows = room_like(data.rows, (int(ends[-1]) + 1, normalizer.num_channels - 1))
     rows[-1] = 0.0
     finals = np.empty(data.num_episodes, np.float32)
-    followed = _followed_rows(data, normalizer)
+    behind = Continuation(data, normalizer)
+    dims = data.spec.state_dim
     for block in np.array_split(np.arange(data.num_episodes), -(-len(rows) // BLOCK_ROWS)):
         if len(block):
             step = row_ranges(np.zeros_like(kept[block]), kept[block])
-            past = np.maximum(step - np.repeat(data.episode_lengths[block], kept[block]), 0)
-            own = np.repeat(data.episode_starts[block], kept[block]) + step
-            behind = followed[np.repeat(block, kept[block]), np.minimum(past, FOLLOWED_ROWS) - 1]
-            source = np.where(past > 0, behind, own)
-            actions = np.where(past[:, None] < FOLLOWED_ROWS, data.actions[source], 0.0)
-            values = normalizer.rows(data.states[source], actions, _outcome_channels(data, block, kept[block], step))
+            past = step - np.repeat(data.episode_lengths[block], kept[block])
+            source = np.repeat(data.episode_ends[block] - 1, kept[block]) + np.minimum(past, 0)
+            values = normalizer.rows(data.states[source], data.actions[source], _outcome_channels(data, block, kept[block], step))
+            actions, states = behind(block)
+            values[past >= 0, dims : dims + data.spec.action_dim] = actions.reshape(-1, data.spec.action_dim)
+            values[past > 0, :dims] = states.reshape(-1, dims)
             rows[ends[block[0]] - kept[block[0]] : ends[block[-1]]] = values[:, :-1]
             finals[block] = values[np.cumsum(kept[block]) - 1, -1]
     return rows, finals
-
-
-def _followed_rows(data: OfflineData, normalizer: Normalizer) -> IntArray:
-    """The rows `[E, FOLLOWED_ROWS]` behind each episode's end: those that follow the nearest neighbour of its last state."""
-    candidates = data.transition_rows(step=max(1, data.num_transitions // NEIGHBOUR_CANDIDATES))
-    closing = data.episode_ends - 1
-    _, nearest = KDTree(normalizer.states(data.states[candidates])).query(normalizer.states(data.states[closing]))
-    neighbour = candidates[nearest]
-    followed = np.empty((data.num_episodes, FOLLOWED_ROWS), dtype=np.int64)
-    followed[:, 0] = neighbour
-    for k in range(1, FOLLOWED_ROWS):
-        before = followed[:, k - 1]
-        episode = np.searchsorted(closing, before)
-        followed[:, k] = np.where(closing[episode] == before, neighbour[episode], before + 1)  # a chain of rows that never ends
-    return followed
 
 
 def _outcome_channels(data: OfflineData, episodes: IntArray, kept: IntArray, step: IntArray) -> Array:
