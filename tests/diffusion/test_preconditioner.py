@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -50,10 +52,10 @@ class World:
         return WindowBatch(self.rows[index], self.condition[index, 2:], torch.ones(len(index), HORIZON, dtype=torch.bool))
 
 
-def fitted(world: World) -> ConditionalGaussian:
+def fitted(world: World, config: PreconditionerConfig = CONFIG) -> ConditionalGaussian:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return fit_gaussian(world, CONFIG, TrainConfig(batch_size=256), toys.generator(), lambda progress: None)  # type: ignore[arg-type]
+        return fit_gaussian(world, config, TrainConfig(batch_size=256), toys.generator(), lambda progress: None)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +123,9 @@ def test_pin_sets_the_first_state_only() -> None:
     assert torch.equal(pinned[:, 0, :2], state)
     assert torch.equal(pinned[:, 0, 2:], x[:, 0, 2:])
     assert torch.equal(pinned[:, 1:], x[:, 1:])
+
+
+def test_the_mean_sees_conditions_in_the_frequencies_asked_for() -> None:
+    world, short = World(bend=1.0), replace(CONFIG, gradient_steps=1)
+    usual, smooth = (fitted(world, replace(short, feature_scale=scale)).coefficients.net[0].frequencies for scale in (1.0, 0.1))
+    assert torch.allclose(smooth, 0.1 * usual)

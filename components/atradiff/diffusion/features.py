@@ -13,10 +13,10 @@ SCALE = 1.0
 class FourierFeatures(nn.Module):
     """A condition `[B, K]` with the cosines and sines of random projections of it behind, `[B, size]` (Tancik et al. 2020)."""
 
-    def __init__(self, condition_dim: int) -> None:
+    def __init__(self, condition_dim: int, scale: float = SCALE) -> None:
         super().__init__()
         self.size = condition_dim + 2 * FREQUENCIES
-        self.register_buffer("frequencies", torch.randn(condition_dim, FREQUENCIES) * SCALE)
+        self.register_buffer("frequencies", torch.randn(condition_dim, FREQUENCIES) * scale)
         self.frequencies: Tensor
 
     def forward(self, condition: Tensor) -> Tensor:

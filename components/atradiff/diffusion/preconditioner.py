@@ -19,7 +19,7 @@ from torch.nn import functional
 from typing_extensions import Doc
 
 from atradiff.data.windows import Windows
-from atradiff.diffusion.features import FourierFeatures
+from atradiff.diffusion.features import SCALE, FourierFeatures
 from atradiff.diffusion.training import Progress, TrainConfig, fit
 
 MINIMUM_CONDITION_VARIANCE = 1e-8
@@ -34,6 +34,7 @@ class PreconditionerConfig:
     width: Annotated[int, Ge(8), Doc("Units in a hidden layer of the conditional mean.")] = 256
     gradient_steps: Annotated[int, Ge(1), Doc("Gradient steps of the conditional mean.")] = 4_000
     learning_rate: Annotated[float, Gt(0), Doc("Peak learning rate of the conditional mean.")] = 2e-3
+    feature_scale: Annotated[float, Gt(0), Doc("Standard deviation of the frequencies in which the mean sees a condition; less is smoother.")] = SCALE
     windows: Annotated[int, Ge(2), Doc("Windows on which the Gaussian is fitted.")] = 100_000
     minimum_variance: Annotated[float, Gt(0), Doc("Directions with less variance, in normalised units, are taken as certain.")] = 1e-4
 
@@ -48,9 +49,9 @@ class MeanBatch(NamedTuple):
 class MeanCoefficients(nn.Module):
     """The mean of the coefficients `[B, R]` under a condition `[B, O + K]`, beyond what is linear in it."""
 
-    def __init__(self, condition_dim: int, width: int, rank: int) -> None:
+    def __init__(self, condition_dim: int, width: int, rank: int, feature_scale: float) -> None:
         super().__init__()
-        features = FourierFeatures(condition_dim)
+        features = FourierFeatures(condition_dim, feature_scale)
         self.net = nn.Sequential(
             features, nn.Linear(features.size, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
@@ -74,10 +75,10 @@ class ConditionalGaussian(nn.Module):
     each column. The first state is linear in the condition, hence pinned.
     """
 
-    def __init__(self, horizon: int, channels: int, condition_dim: int, width: int, rank: int) -> None:
+    def __init__(self, horizon: int, channels: int, condition_dim: int, width: int, rank: int, feature_scale: float = SCALE) -> None:
         super().__init__()
         self.shape = (horizon, channels)
-        self.coefficients = MeanCoefficients(condition_dim, width, rank)
+        self.coefficients = MeanCoefficients(condition_dim, width, rank, feature_scale)
         self.register_buffer("linear", torch.zeros(condition_dim + 1, horizon * channels))
         self.register_buffer("basis", torch.zeros(horizon * channels, rank))
         self.register_buffer("variance", torch.zeros(rank))
@@ -121,7 +122,7 @@ def fit_gaussian(
     coefficients = residual @ basis
 
     horizon, channels = batch.rows.shape[1:]
-    gaussian = ConditionalGaussian(horizon, channels, condition.shape[1], config.width, basis.shape[1]).to(flat.device)
+    gaussian = ConditionalGaussian(horizon, channels, condition.shape[1], config.width, basis.shape[1], config.feature_scale).to(flat.device)
     mean_train = replace(train, gradient_steps=config.gradient_steps, learning_rate=config.learning_rate)
     samples = _Samples(condition, coefficients, train.batch_size)
     fit(gaussian.coefficients, samples, mean_train, generator, report)
