@@ -17,7 +17,7 @@ DT = 0.05
 FASTEST = 1.0
 
 
-def carts(episodes: int, length: int = 40, seed: int = 0, dt: float = DT) -> OfflineData:
+def carts(episodes: int, length: int = 40, seed: int = 0) -> OfflineData:
     """A cart (x, v) on a line: v' = v + 0.2 a, but no faster than 1 and not past walls, which no linear relation tells; and x' = x + v' dt, always."""
     generator = np.random.default_rng(seed)
     trajectories = []
@@ -26,7 +26,7 @@ def carts(episodes: int, length: int = 40, seed: int = 0, dt: float = DT) -> Off
         for action in actions:
             x, v = states[-1]
             v = np.clip(v + 0.2 * action[0], -FASTEST, FASTEST) * (-0.5 if abs(x) > 1 and x * v > 0 else 1.0)
-            states.append(np.array([x + v * dt, v]))
+            states.append(np.array([x + v * DT, v]))
         trajectories.append(trajectory(np.array(states), actions))
     return stack_trajectories(trajectories, toys.SPEC)
 
@@ -44,6 +44,13 @@ def continued(data: OfflineData) -> tuple[Array, Array]:
     a = slice(o, o + data.spec.action_dim)
     last = data.states[data.episode_ends - 1][:, None]
     return actions * scale[a] + mean[a], np.concatenate([last, states * scale[:o] + mean[:o]], axis=1)
+
+
+def nearest_rows(data: OfflineData) -> list[int]:
+    """Of each episode, the row with a transition whose state is nearest to its last one."""
+    normalizer, rows = Normalizer.of(data), data.transition_rows()
+    states = normalizer.states(data.states)
+    return [int(rows[np.square(states[rows] - states[last]).sum(1).argmin()]) for last in data.episode_ends - 1]
 
 
 @settings(max_examples=20, deadline=None)
@@ -85,10 +92,8 @@ def test_what_an_action_does_is_left_open() -> None:
     actions, states = continued(data)
     assert np.allclose(states[:, 1 + GUIDED_ROWS :], states[:, [GUIDED_ROWS]], atol=1e-6)
     assert np.allclose(actions[:, GUIDED_ROWS:], 0.0, atol=1e-6)
-    normalizer, known = Normalizer.of(data), data.transition_rows()
-    for episode, last in enumerate(data.episode_ends - 1):
-        nearest = known[np.square(normalizer.states(data.states[known]) - normalizer.states(data.states[last])).sum(1).argmin()]
-        stop = data.episode_ends[data.episodes_of(nearest)] - 1
+    for episode, nearest in enumerate(nearest_rows(data)):
+        stop = data.episode_ends[np.searchsorted(data.episode_ends, nearest, side="right")] - 1
         assert np.allclose(actions[episode, :GUIDED_ROWS], data.actions[np.minimum(nearest + np.arange(GUIDED_ROWS), stop)], atol=1e-5)
         assert np.allclose(states[episode, GUIDED_ROWS], data.states[min(nearest + GUIDED_ROWS, stop)], atol=1e-5)
 
@@ -117,11 +122,8 @@ def test_each_row_is_the_nearest_to_its_guide() -> None:
     normalizer = Normalizer.of(data)
     _, states = Continuation(data, normalizer)(np.arange(6))
     (mean, scale) = normalizer.row_mean[:2].astype(float), normalizer.row_scale[:2].astype(float)
-    rows = data.transition_rows()
-    for episode, end in enumerate(data.episode_ends - 1):
-        here = normalizer.states(data.states[end]).astype(float)
-        known = normalizer.states(data.states[rows]).astype(float)
-        nearest = rows[((known - here) ** 2).sum(1).argmin()]
+    for episode, nearest in enumerate(nearest_rows(data)):
+        here = normalizer.states(data.states[data.episode_ends[episode] - 1]).astype(float)
         guide = normalizer.states(data.states[nearest + 1])
         normal = np.array([scale[0], -DT * scale[1]])  # of the line, in normalised units
         broken = normal @ guide + mean[0] - DT * mean[1] - (here[0] * scale[0] + mean[0])
