@@ -43,9 +43,9 @@ class Continuation:
         self._candidates = data.transition_rows(step=max(1, data.num_transitions // CANDIDATES))
         states = normalizer.states(data.states[self._candidates])
         self._nearest = KDTree(states)
-        now, then, constant = np.split(_relations(states, normalizer.states(data.states[self._candidates + 1])), [len(states.T), -1])
-        self._to_keep = _correction(np.concatenate([now, then, constant]), then)
-        self._to_rest = _correction(np.concatenate([now + then, constant]), now + then)
+        relations, dims = _relations(states, normalizer.states(data.states[self._candidates + 1])), data.spec.state_dim
+        self._to_keep = _correction(relations, dims)
+        self._to_rest = _correction(np.concatenate([relations[:dims] + relations[dims:-1], relations[-1:]]), dims)
 
     def __call__(self, episodes: IntArray) -> tuple[Array, Array]:
         """Of `episodes [B]`: the actions `[B, 1 + CONTINUED_ROWS, A]` from the last state on, and the states `[B, CONTINUED_ROWS, O]` behind it."""
@@ -54,11 +54,11 @@ class Continuation:
         states = []
         actions[:, :GUIDED_ROWS], guide = self._followed(state)
         for wanted in guide:
-            state = _corrected(self._to_keep, [state], wanted)
+            state = _corrected(self._to_keep, state, wanted)
             states.append(state)
         for left in range(BRAKING_ROWS, 0, -1):
-            rest = _corrected(self._to_rest, [], state)
-            state = _corrected(self._to_keep, [state], state + (rest - state) / left)
+            rest = _corrected(self._to_rest, state)
+            state = _corrected(self._to_keep, state, state + (rest - state) / left)
             states.append(state)
         return actions, np.stack(states, axis=1, dtype=np.float32)
 
@@ -77,12 +77,11 @@ def _relations(states: Array, next_states: Array) -> NDArray[np.float64]:
     return directions[:, (variance < UNBROKEN_VARIANCE) & (len(rows) > rows.shape[1])]
 
 
-def _correction(relations: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What to take from a wanted state, `[D, O]` times (what is given, the wanted state, 1), so that `relations [D, M]` hold, whose part
-    about the wanted state is `wanted [O, M]`."""
-    return (relations @ np.linalg.pinv(wanted, rcond=TELLING)).round(DECIMALS)
+def _correction(relations: NDArray[np.float64], dims: int) -> NDArray[np.float64]:
+    """What to take from a wanted state so that `relations [D, M]` of (what is given, the wanted state, 1) hold: `[D, O]` times these."""
+    return (relations @ np.linalg.pinv(relations[-1 - dims : -1], rcond=TELLING)).round(DECIMALS)
 
 
-def _corrected(correction: NDArray[np.float64], given: list[NDArray[np.float64]], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The nearest to the states `wanted [B, O]` that keep the relations with what is given."""
-    return wanted - np.concatenate([*given, wanted, np.ones((len(wanted), 1))], axis=1) @ correction
+def _corrected(correction: NDArray[np.float64], *states: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The nearest to the last of the states `[B, O]` that keep the relations with those before it."""
+    return states[-1] - np.concatenate([*states, np.ones((len(states[-1]), 1))], axis=1) @ correction
