@@ -130,7 +130,7 @@ demo: setup
 	rm -rf $(DEMO) && mkdir -p $(DEMO)
 	(sleep 20; exec .venv/bin/atradiff online run --arm agent --seed $(SEED) --env-steps $(ENV_STEPS) --run-dir $(DEMO)/agent > $(DEMO)/agent.log 2>&1) & agent=$$!; \
 	trap 'kill $$agent 2> /dev/null' INT TERM; \
-	.venv/bin/atradiff online run --arm atradiff --seed $(SEED) --env-steps $(ENV_STEPS) --run-dir $(DEMO)/atradiff || { kill $$agent; exit 1; }; \
+	.venv/bin/atradiff online run --arm atradiff --seed $(SEED) --env-steps $(ENV_STEPS) --run-dir $(DEMO)/atradiff || { kill $$agent 2> /dev/null; exit 1; }; \
 	echo "waiting for the plain agent, see $(DEMO)/agent.log"; \
 	wait $$agent || { cat $(DEMO)/agent.log; exit 1; }
 	.venv/bin/atradiff online compare $(DEMO)/atradiff $(DEMO)/agent --out $(DEMO)/comparison.png

@@ -65,7 +65,9 @@ def markdown(document: Document) -> str:
         parts.append(f"![Success over env steps]({name}.svg)")
     for task in document["tasks"]:
         here = [row for row in rows if row["task"] == task]
-        parts += [f"## {task}", _table(["variant", "seeds", *COLUMNS.values(), *MORE_COLUMNS], [_cells(row) for row in here])] if here else []
+        if here:
+            parts += [f"## {task}", _table(["variant", "seeds", *COLUMNS.values(), *MORE_COLUMNS], [_cells(row) for row in here])]
+            parts.append(_every_seed(document, task, [row["label"] for row in here]))
     if over_all := [row for row in rows if row["task"] == "all"]:
         header = ["variant", "seeds of each task", "regret, share of the budget", COLUMNS["ratio"]]
         lines = [[row["label"], str(row["seeds"]), _estimate(row["regret_share"], "{:.3f}"), _ratio(row)] for row in over_all]
@@ -90,6 +92,12 @@ def _cells(row: Document) -> list[str]:
         number(imagination.get("error_over_real_step"), "{:.2f}"),
         number(imagination.get("milliseconds_per_trajectory"), "{:.1f}"),
     ]
+
+
+def _every_seed(document: Document, task: str, labels: Sequence[str]) -> str:
+    """Each seed's regret, as a table; `-` where a run is missing."""
+    regrets = {(cell["label"], cell["seed"]): cell["regret"] for cell in document["cells"] if cell["task"] == task}
+    return _table(["regret of seed", *map(str, document["seeds"])], [[label, *(number(regrets.get((label, s))) for s in document["seeds"])] for label in labels])
 
 
 def _ratio(row: Document) -> str:
