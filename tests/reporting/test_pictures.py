@@ -66,6 +66,18 @@ def test_variants_that_agree_are_all_seen_beside_one_another(tmp_path: Path, eva
     assert len({x for x, y in points if float(y) == top}) >= (len(labels) + 1) * evaluations
 
 
+def test_tasks_go_on_below_where_a_page_has_no_more_room(tmp_path: Path) -> None:
+    level = np.ones(2)
+    one = {"atradiff": Outcome(np.asarray([0.0, 500.0]), (level, level, level), (0.0, 0.0, 0.0), np.zeros(3))}
+    sizes = {}
+    for number in (3, 4, 6):
+        compared_variants(tmp_path / "study.svg", {f"task-{task}": one for task in range(number)})
+        text = (tmp_path / "study.svg").read_text()
+        assert all(f"<!-- task-{task} -->" in text for task in range(number))
+        sizes[number] = [float(inches) for inches in re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)[0]]
+    assert sizes[4] == sizes[6] == [sizes[3][0], 2 * sizes[3][1]]
+
+
 @pytest.mark.parametrize("label", ["rlpd", "atradiff (mean of 8)", "atradiff, online.evaluation_episodes=10, and 12 more"])
 def test_a_legend_is_not_cut_off_at_the_sides(tmp_path: Path, label: str) -> None:
     labels = [f"{label} {number}" for number in range(5)]

@@ -25,6 +25,8 @@ LOSS_BINS = 300
 STROKES = 24
 BESIDE = 0.2
 """Of the way from one evaluation to the next: how far apart the points of a study's curves are drawn."""
+MOST_COLUMNS = 3
+"""Tasks side by side in a study's picture, so that a page can show it."""
 HANDLE, LETTER = 0.6, 0.075
 """Inches that a legend's line and gaps, and a letter of a label, take."""
 
@@ -97,12 +99,15 @@ class Outcome(NamedTuple):
 
 def compared_variants(path: Path, panels: Mapping[str, Mapping[str, Outcome]]) -> None:
     """For each task, a column: success over env steps, a curve for each variant with its points beside one another's, and below it the regret,
-    a line for each variant with its seeds as rings."""
+    a line for each variant with its seeds as rings. More than three tasks go on below."""
     labels = list(dict.fromkeys(label for outcomes in panels.values() for label in outcomes))
     heights = 2.9, 0.5 + 0.26 * len(labels)
-    with figure_at(path, LETTER * max(map(len, labels)) + max(6.4, 4 * len(panels)), sum(heights) + 0.4) as figure:
-        upper, lower = figure.subplots(2, len(panels), squeeze=False, sharey="row", height_ratios=heights)
-        for curves, regrets, (title, outcomes) in zip(upper, lower, panels.items(), strict=True):
+    columns, lines = min(len(panels), MOST_COLUMNS), -(-len(panels) // MOST_COLUMNS)
+    with figure_at(path, LETTER * max(map(len, labels)) + max(6.4, 4 * columns), lines * (sum(heights) + 0.4)) as figure:
+        grid = figure.subplots(2 * lines, columns, squeeze=False, sharey="row", height_ratios=heights * lines)
+        for axes in (*grid[::2].flat[len(panels) :], *grid[1::2].flat[len(panels) :]):
+            axes.set_visible(False)
+        for curves, regrets, (title, outcomes) in zip(grid[::2].flat, grid[1::2].flat, panels.items(), strict=False):
             beside = BESIDE * max(np.diff(outcome.env_steps).max(initial=1) for outcome in outcomes.values())
             curves.set(title=title, xlabel="env steps", ylim=(0, 1))
             regrets.set(xlabel="regret, env steps (rings are seeds)")
@@ -124,9 +129,10 @@ def compared_variants(path: Path, panels: Mapping[str, Mapping[str, Outcome]]) -
             curves.set_xlim(left=-beside / 2)
             if not any(outcome.regrets.any() for outcome in outcomes.values()):
                 regrets.set_xlim(right=max(outcome.env_steps[-1] for outcome in outcomes.values()) or 1)
-        upper[0].set_ylabel("success rate")
-        lower[0].set_yticks(range(len(labels)), labels)
-        lower[0].set_ylim(len(labels) - 0.5, -0.5)
+        for curves, regrets in zip(grid[::2, 0], grid[1::2, 0], strict=True):
+            curves.set_ylabel("success rate")
+            regrets.set_yticks(range(len(labels)), labels)
+            regrets.set_ylim(len(labels) - 0.5, -0.5)
 
 
 def imagined_over_maze(
