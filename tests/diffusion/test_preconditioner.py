@@ -129,3 +129,12 @@ def test_the_mean_sees_conditions_in_the_frequencies_asked_for() -> None:
     world, short = World(bend=1.0), replace(CONFIG, gradient_steps=1)
     usual, smooth = (fitted(world, replace(short, feature_scale=scale)).coefficients.net[0].frequencies for scale in (1.0, 0.1))
     assert torch.allclose(smooth, 0.1 * usual)
+
+
+def test_dropout_keeps_a_mean_of_few_windows_from_knowing_them_by_heart() -> None:
+    world, few = World(bend=1.0), replace(CONFIG, windows=60, gradient_steps=600)
+    truth = world.mean(world.condition).view_as(world.rows)
+    means = [fitted(world, replace(few, dropout=dropout)).mean(world.condition) for dropout in (0.0, 0.3, 0.3)]
+    errors = [float((mean - truth).square().mean()) for mean in means]
+    assert errors[1] < 0.8 * errors[0], errors
+    assert torch.equal(means[1], means[2]), "the same seed drops the same units, and none are dropped once it has learned"

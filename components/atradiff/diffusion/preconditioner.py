@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import Doc
@@ -35,6 +35,7 @@ class PreconditionerConfig:
     gradient_steps: Annotated[int, Ge(1), Doc("Gradient steps of the conditional mean.")] = 4_000
     learning_rate: Annotated[float, Gt(0), Doc("Peak learning rate of the conditional mean.")] = 2e-3
     feature_scale: Annotated[float, Gt(0), Doc("Standard deviation of the frequencies in which the mean sees a condition; less is smoother.")] = SCALE
+    dropout: Annotated[float, Ge(0), Lt(1), Doc("Chance that a hidden unit of the conditional mean is dropped while it learns; 0 is off.")] = 0.0
     windows: Annotated[int, Ge(2), Doc("Windows on which the Gaussian is fitted.")] = 100_000
     minimum_variance: Annotated[float, Gt(0), Doc("Directions with less variance, in normalised units, are taken as certain.")] = 1e-4
 
@@ -47,23 +48,31 @@ class MeanBatch(NamedTuple):
 
 
 class MeanCoefficients(nn.Module):
-    """The mean of the coefficients `[B, R]` under a condition `[B, O + K]`, beyond what is linear in it."""
+    """The mean of the coefficients `[B, R]` under a condition `[B, O + K]`, beyond what is linear in it. Where data is little, dropout keeps it from
+    knowing each window by heart (Srivastava et al. 2014)."""
 
-    def __init__(self, condition_dim: int, width: int, rank: int, feature_scale: float) -> None:
+    def __init__(self, condition_dim: int, width: int, rank: int, feature_scale: float, dropout: float = 0.0) -> None:
         super().__init__()
+        self.dropout = dropout
         features = FourierFeatures(condition_dim, feature_scale)
         self.net = nn.Sequential(
             features, nn.Linear(features.size, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
         self.head = nn.Linear(width, rank)
 
-    def forward(self, condition: Tensor) -> Tensor:
-        return self.head(self.net(condition))
+    def forward(self, condition: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """With a generator hidden units are dropped."""
+        hidden = condition
+        for layer in self.net:
+            hidden = layer(hidden)
+            if generator is not None and self.dropout > 0 and isinstance(layer, nn.SiLU):
+                kept = torch.rand(hidden.shape, generator=generator, device=hidden.device) >= self.dropout
+                hidden = hidden * kept / (1 - self.dropout)
+        return self.head(hidden)
 
     def loss(self, batch: MeanBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Squared error; draws nothing from the generator."""
-        del generator
-        loss = (self(batch.condition) - batch.coefficients).square().sum(-1).mean()
+        """Squared error, with hidden units dropped by the generator."""
+        loss = (self(batch.condition, generator) - batch.coefficients).square().sum(-1).mean()
         return loss, {"loss": loss.detach()}
 
 
@@ -75,10 +84,12 @@ class ConditionalGaussian(nn.Module):
     each column. The first state is linear in the condition, hence pinned.
     """
 
-    def __init__(self, horizon: int, channels: int, condition_dim: int, width: int, rank: int, feature_scale: float = SCALE) -> None:
+    def __init__(
+        self, horizon: int, channels: int, condition_dim: int, width: int, rank: int, feature_scale: float = SCALE, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.shape = (horizon, channels)
-        self.coefficients = MeanCoefficients(condition_dim, width, rank, feature_scale)
+        self.coefficients = MeanCoefficients(condition_dim, width, rank, feature_scale, dropout)
         self.register_buffer("linear", torch.zeros(condition_dim + 1, horizon * channels))
         self.register_buffer("basis", torch.zeros(horizon * channels, rank))
         self.register_buffer("variance", torch.zeros(rank))
@@ -122,7 +133,8 @@ def fit_gaussian(
     coefficients = residual @ basis
 
     horizon, channels = batch.rows.shape[1:]
-    gaussian = ConditionalGaussian(horizon, channels, condition.shape[1], config.width, basis.shape[1], config.feature_scale).to(flat.device)
+    sizes = horizon, channels, condition.shape[1], config.width, basis.shape[1]
+    gaussian = ConditionalGaussian(*sizes, config.feature_scale, config.dropout).to(flat.device)
     mean_train = replace(train, gradient_steps=config.gradient_steps, learning_rate=config.learning_rate)
     samples = _Samples(condition, coefficients, train.batch_size)
     fit(gaussian.coefficients, samples, mean_train, generator, report)

@@ -154,7 +154,7 @@ def _metaworld_preset(task: MetaWorldTask) -> Params:
         denoiser=replace(
             params.denoiser,
             horizons=[8],
-            preconditioner=replace(params.denoiser.preconditioner, gradient_steps=12_000, feature_scale=0.1, windows=200_000),
+            preconditioner=replace(params.denoiser.preconditioner, gradient_steps=12_000, feature_scale=0.1, dropout=0.1, windows=200_000),
             train=replace(params.denoiser.train, batch_size=512),
         ),
         synthesis=replace(params.synthesis, maximum_length=7, sampler=replace(params.synthesis.sampler, evaluations=2)),
