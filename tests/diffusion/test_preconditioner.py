@@ -138,3 +138,14 @@ def test_dropout_keeps_a_mean_of_few_windows_from_knowing_them_by_heart() -> Non
     errors = [float((mean - truth).square().mean()) for mean in means]
     assert errors[1] < 0.8 * errors[0], errors
     assert torch.equal(means[1], means[2]), "the same seed drops the same units, and none are dropped once it has learned"
+
+
+def test_actions_are_not_told_by_a_direction_in_which_conditions_hardly_vary() -> None:
+    world, few = World(), replace(CONFIG, windows=60, gradient_steps=1)
+    noise = torch.randn(COUNT, 2, generator=toys.generator(5))
+    world.condition[:, 2] = world.condition[:, 0] + 0.01 * noise[:, 0]
+    world.rows = world.mean(world.condition).view_as(world.rows)
+    world.rows[:, 1, 2] += noise[:, 1]
+    free, ridge = (fitted(world, replace(few, action_ridge=size)).linear.view(4, HORIZON, CHANNELS) for size in (0.0, 0.1))
+    assert free[2, 1, 2].abs() > 5 > 1 > ridge[2, 1, 2].abs()
+    assert torch.equal(free[:, :, :2], ridge[:, :, :2]), "states keep all that least squares says"

@@ -36,6 +36,7 @@ class PreconditionerConfig:
     learning_rate: Annotated[float, Gt(0), Doc("Peak learning rate of the conditional mean.")] = 2e-3
     feature_scale: Annotated[float, Gt(0), Doc("Standard deviation of the frequencies in which the mean sees a condition; less is smoother.")] = SCALE
     dropout: Annotated[float, Ge(0), Lt(1), Doc("Chance that a hidden unit of the conditional mean is dropped while it learns; 0 is off.")] = 0.0
+    action_ridge: Annotated[float, Ge(0), Doc("Variance, normalised, at which a direction of the condition tells actions linearly by half; 0: all do.")] = 0.0
     windows: Annotated[int, Ge(2), Doc("Windows on which the Gaussian is fitted.")] = 100_000
     minimum_variance: Annotated[float, Gt(0), Doc("Directions with less variance, in normalised units, are taken as certain.")] = 1e-4
 
@@ -118,16 +119,19 @@ class ConditionalGaussian(nn.Module):
 def fit_gaussian(
     windows: Windows, config: PreconditionerConfig, train: TrainConfig, generator: torch.Generator, report: Callable[[Progress], None]
 ) -> ConditionalGaussian:
-    """Least squares, the basis of what it leaves, a network for the mean within that basis, and the variances that remain."""
+    """Least squares, the basis of what it leaves, a network for the mean within that basis, and the variances that remain. Actions are told by ridge
+    regression, where `action_ridge` says so: no relation ties them that it could break, and a direction in which few episodes vary tells them wrongly."""
     spec = windows.normalizer.spec
     batch = windows.at(torch.randperm(len(windows), generator=generator, device=generator.device)[: config.windows].to(windows.device))
     condition = torch.cat([batch.rows[:, 0, : spec.state_dim], batch.task], dim=-1)
     flat = batch.rows.flatten(1)
     lifted = torch.cat([condition, torch.ones_like(condition[:, :1])], dim=-1)
     exact = lifted.double()
-    varied = _principal_directions(exact, MINIMUM_CONDITION_VARIANCE)[0].double()
-    solution = varied @ torch.linalg.lstsq(exact @ varied, flat.double()).solution
-    linear = solution.round(decimals=9).float()  # LAPACK's last bits depend on where in memory the data lies
+    varied, variance = (part.double() for part in _principal_directions(exact, MINIMUM_CONDITION_VARIANCE))
+    slopes = torch.linalg.lstsq(exact @ varied, flat.double()).solution
+    actions = slopes.view(len(slopes), *batch.rows.shape[1:])[..., spec.state_dim : spec.state_dim + spec.action_dim]
+    actions *= (variance / (variance + config.action_ridge))[:, None, None]  # ridge regression: these directions are uncorrelated
+    linear = (varied @ slopes).round(decimals=9).float()  # LAPACK's last bits depend on where in memory the data lies
     residual = flat - lifted @ linear
     basis, _ = _principal_directions(residual, config.minimum_variance)
     coefficients = residual @ basis

@@ -136,8 +136,8 @@ def _maze_preset(name: str, task: MazeTask) -> Params:
 
 
 def _metaworld_preset(task: MetaWorldTask) -> Params:
-    """Few evaluations: they keep to the conditional mean, and objects where they lie; that is smooth in 27 dimensions, and learned for long. Three
-    quarters of a batch are from beforehand, of which a third is imagined. The control did best with as much."""
+    """Few evaluations: they keep to the conditional mean, and objects where they lie; that is smooth in 27 dimensions, and learned for long, but not
+    by heart. Three quarters of a batch are from beforehand, of which a third is imagined. The control did best with as much."""
     params = Params()
     return replace(
         params,
@@ -154,7 +154,9 @@ def _metaworld_preset(task: MetaWorldTask) -> Params:
         denoiser=replace(
             params.denoiser,
             horizons=[8],
-            preconditioner=replace(params.denoiser.preconditioner, gradient_steps=12_000, feature_scale=0.1, dropout=0.1, windows=200_000),
+            preconditioner=replace(
+                params.denoiser.preconditioner, gradient_steps=12_000, feature_scale=0.1, dropout=0.1, action_ridge=0.1, windows=200_000
+            ),
             train=replace(params.denoiser.train, batch_size=512),
         ),
         synthesis=replace(params.synthesis, maximum_length=7, sampler=replace(params.synthesis.sampler, evaluations=2)),
