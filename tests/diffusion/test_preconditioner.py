@@ -141,7 +141,7 @@ def test_dropout_keeps_a_mean_of_few_windows_from_knowing_them_by_heart() -> Non
 
 
 def test_actions_are_not_told_by_a_direction_in_which_conditions_hardly_vary() -> None:
-    world, few = World(), replace(CONFIG, windows=60, gradient_steps=1)
+    world, few = World(), replace(CONFIG, windows=60, gradient_steps=24)
     noise = torch.randn(COUNT, 2, generator=toys.generator(5))
     world.condition[:, 2] = world.condition[:, 0] + 0.01 * noise[:, 0]
     world.rows = world.mean(world.condition).view_as(world.rows)
@@ -149,3 +149,12 @@ def test_actions_are_not_told_by_a_direction_in_which_conditions_hardly_vary() -
     free, ridge = (fitted(world, replace(few, action_ridge=size)).linear.view(4, HORIZON, CHANNELS) for size in (0.0, 0.1))
     assert free[2, 1, 2].abs() > 5 > 1 > ridge[2, 1, 2].abs()
     assert torch.equal(free[:, :, :2], ridge[:, :, :2]), "states keep all that least squares says"
+
+
+def test_a_mean_that_sees_its_windows_few_times_is_not_kept_from_learning() -> None:
+    """100 passes over 256 windows are 100 batches of 256."""
+    world, config = World(bend=1.0), replace(CONFIG, windows=256, dropout=0.3, action_ridge=0.1)
+    for gradient_steps, alike in ((100, True), (101, False)):
+        kept, free = (fitted(world, replace(config, gradient_steps=gradient_steps, **changed)) for changed in ({}, {"dropout": 0.0, "action_ridge": 0.0}))
+        assert torch.equal(kept.linear, free.linear) == alike
+        assert torch.equal(kept.coefficients.head.weight, free.coefficients.head.weight) == alike

@@ -26,6 +26,9 @@ MINIMUM_CONDITION_VARIANCE = 1e-8
 """Directions of (condition, 1) with less variance, in normalised units, are rounding: where one entry of a state is the sum of others, say. A
 slope along them is immense and fits nothing, and imagined states, which are rounded otherwise, would leave the data's range by it."""
 
+BY_HEART = 100
+"""Passes over its windows from which on a conditional mean is taken to know them by heart, unless it is kept from that."""
+
 
 @dataclass(frozen=True)
 class PreconditionerConfig:
@@ -35,8 +38,8 @@ class PreconditionerConfig:
     gradient_steps: Annotated[int, Ge(1), Doc("Gradient steps of the conditional mean.")] = 4_000
     learning_rate: Annotated[float, Gt(0), Doc("Peak learning rate of the conditional mean.")] = 2e-3
     feature_scale: Annotated[float, Gt(0), Doc("Standard deviation of the frequencies in which the mean sees a condition; less is smoother.")] = SCALE
-    dropout: Annotated[float, Ge(0), Lt(1), Doc("Chance that a hidden unit of the conditional mean is dropped while it learns; 0 is off.")] = 0.0
-    action_ridge: Annotated[float, Ge(0), Doc("Variance, normalised, at which a direction of the condition tells actions linearly by half; 0: all do.")] = 0.0
+    dropout: Annotated[float, Ge(0), Lt(1), Doc("Chance that a hidden unit of a mean that would learn by heart is dropped while it learns; 0 is off.")] = 0.0
+    action_ridge: Annotated[float, Ge(0), Doc("Variance at which a direction of the condition tells such a mean's actions linearly by half; 0: all do.")] = 0.0
     windows: Annotated[int, Ge(2), Doc("Windows on which the Gaussian is fitted.")] = 100_000
     minimum_variance: Annotated[float, Gt(0), Doc("Directions with less variance, in normalised units, are taken as certain.")] = 1e-4
 
@@ -119,18 +122,22 @@ class ConditionalGaussian(nn.Module):
 def fit_gaussian(
     windows: Windows, config: PreconditionerConfig, train: TrainConfig, generator: torch.Generator, report: Callable[[Progress], None]
 ) -> ConditionalGaussian:
-    """Least squares, the basis of what it leaves, a network for the mean within that basis, and the variances that remain. Actions are told by ridge
-    regression, where `action_ridge` says so: no relation ties them that it could break, and a direction in which few episodes vary tells them wrongly."""
+    """Least squares, the basis of what it leaves, a network for the mean within that basis, and the variances that remain.
+
+    Where windows are so few that training passes over them more than `BY_HEART` times, there is dropout, and actions are told by ridge regression: no
+    relation ties them that it could break, and a direction in which few episodes vary tells them wrongly."""
     spec = windows.normalizer.spec
     batch = windows.at(torch.randperm(len(windows), generator=generator, device=generator.device)[: config.windows].to(windows.device))
     condition = torch.cat([batch.rows[:, 0, : spec.state_dim], batch.task], dim=-1)
+    by_heart = config.gradient_steps * train.batch_size > BY_HEART * len(condition)
+    dropout, action_ridge = (config.dropout, config.action_ridge) if by_heart else (0.0, 0.0)
     flat = batch.rows.flatten(1)
     lifted = torch.cat([condition, torch.ones_like(condition[:, :1])], dim=-1)
     exact = lifted.double()
-    varied, variance = (part.double() for part in _principal_directions(exact, MINIMUM_CONDITION_VARIANCE))
+    varied, moments = (part.double() for part in _principal_directions(exact, MINIMUM_CONDITION_VARIANCE))
     slopes = torch.linalg.lstsq(exact @ varied, flat.double()).solution
     actions = slopes.view(len(slopes), *batch.rows.shape[1:])[..., spec.state_dim : spec.state_dim + spec.action_dim]
-    actions *= (variance / (variance + config.action_ridge))[:, None, None]  # ridge regression: these directions are uncorrelated
+    actions *= (moments / (moments + action_ridge))[:, None, None]  # ridge regression: these directions are uncorrelated
     linear = (varied @ slopes).round(decimals=9).float()  # LAPACK's last bits depend on where in memory the data lies
     residual = flat - lifted @ linear
     basis, _ = _principal_directions(residual, config.minimum_variance)
@@ -138,7 +145,7 @@ def fit_gaussian(
 
     horizon, channels = batch.rows.shape[1:]
     sizes = horizon, channels, condition.shape[1], config.width, basis.shape[1]
-    gaussian = ConditionalGaussian(*sizes, config.feature_scale, config.dropout).to(flat.device)
+    gaussian = ConditionalGaussian(*sizes, config.feature_scale, dropout).to(flat.device)
     mean_train = replace(train, gradient_steps=config.gradient_steps, learning_rate=config.learning_rate)
     samples = _Samples(condition, coefficients, train.batch_size)
     fit(gaussian.coefficients, samples, mean_train, generator, report)
