@@ -97,8 +97,8 @@ def _cells(row: Document) -> list[str]:
 def _every_seed(document: Document, task: str, labels: Sequence[str]) -> str:
     """Each seed's regret, as a table; `-` where a run is missing."""
     regrets = {(cell["label"], cell["seed"]): cell["regret"] for cell in document["cells"] if cell["task"] == task}
-    seeds = document["seeds"]
-    return _table(["regret of seed", *map(str, seeds)], [[label, *(number(regrets.get((label, seed))) for seed in seeds)] for label in labels])
+    lines = [[label, " ".join(number(regrets.get((label, seed))) for seed in document["seeds"])] for label in labels]
+    return _table(["variant", f"regret, seeds {_range(document['seeds'])}"], lines)
 
 
 def _ratio(row: Document) -> str:
