@@ -125,7 +125,8 @@ def fit_gaussian(
     """Least squares, the basis of what it leaves, a network for the mean within that basis, and the variances that remain.
 
     Where windows are so few that training passes over them more than `BY_HEART` times, there is dropout, and actions are told by ridge regression: no
-    relation ties them that it could break, and a direction in which few episodes vary tells them wrongly."""
+    relation ties them that it could break, and a direction in which few episodes vary tells them wrongly.
+    """
     spec = windows.normalizer.spec
     batch = windows.at(torch.randperm(len(windows), generator=generator, device=generator.device)[: config.windows].to(windows.device))
     condition = torch.cat([batch.rows[:, 0, : spec.state_dim], batch.task], dim=-1)

@@ -105,9 +105,10 @@ def compared_variants(path: Path, panels: Mapping[str, Mapping[str, Outcome]]) -
     columns, lines = min(len(panels), MOST_COLUMNS), -(-len(panels) // MOST_COLUMNS)
     with figure_at(path, LETTER * max(map(len, labels)) + max(6.4, 4 * columns), lines * (sum(heights) + 0.4)) as figure:
         grid = figure.subplots(2 * lines, columns, squeeze=False, sharey="row", height_ratios=heights * lines)
-        for axes in (*grid[::2].flat[len(panels) :], *grid[1::2].flat[len(panels) :]):
-            axes.set_visible(False)
-        for curves, regrets, (title, outcomes) in zip(grid[::2].flat, grid[1::2].flat, panels.items(), strict=False):
+        upper, lower = grid[::2], grid[1::2]
+        for unused in (*upper.flat[len(panels) :], *lower.flat[len(panels) :]):
+            unused.set_visible(False)
+        for curves, regrets, (title, outcomes) in zip(upper.flat, lower.flat, panels.items(), strict=False):
             beside = BESIDE * max(np.diff(outcome.env_steps).max(initial=1) for outcome in outcomes.values())
             curves.set(title=title, xlabel="env steps", ylim=(0, 1))
             regrets.set(xlabel="regret, env steps (rings are seeds)")
@@ -129,7 +130,7 @@ def compared_variants(path: Path, panels: Mapping[str, Mapping[str, Outcome]]) -
             curves.set_xlim(left=-beside / 2)
             if not any(outcome.regrets.any() for outcome in outcomes.values()):
                 regrets.set_xlim(right=max(outcome.env_steps[-1] for outcome in outcomes.values()) or 1)
-        for curves, regrets in zip(grid[::2, 0], grid[1::2, 0], strict=True):
+        for curves, regrets in zip(upper[:, 0], lower[:, 0], strict=True):
             curves.set_ylabel("success rate")
             regrets.set_yticks(range(len(labels)), labels)
             regrets.set_ylim(len(labels) - 0.5, -0.5)
