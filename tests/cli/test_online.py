@@ -54,6 +54,7 @@ def program(root: Path, prefect_home: Path, *arguments: str) -> subprocess.Compl
 def run(online_project: Layout, prefect_home: Path) -> RunFolder:
     """A run by the command, in runs/tiny-atradiff-seed3."""
     done = program(online_project.root, prefect_home, "online", "run", "--seed", "3", "--set", "replay.n_step=3", "--json")
+    print(done.stderr)  # to be read where a test of this run fails: what is missing at the server, the run has told why
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert "60 env steps: success" in done.stderr

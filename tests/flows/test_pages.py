@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -62,6 +63,24 @@ def test_the_end_does_not_wait_for_a_server_that_stays_away() -> None:
     assert len(told) == 1
 
 
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_server_that_fails_once_or_twice_at_the_end_gets_all_of_it(failures: int) -> None:
+    server, told = Server(), list[str]()
+
+    def take(text: str) -> None:
+        server.there = server.tries >= failures
+        server.take(text)
+
+    shown = Pages(told.append, lambda: None)
+    shown.show("first", lambda: take("first"))
+    shown.show("second", lambda: take("second"))
+    shown._closing.set()
+    with shown:
+        pass
+    assert sorted(server.got) == ["first", "second"]
+    assert len(told) == 2
+
+
 def test_the_end_waits_for_a_slow_server_that_takes_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where all together takes longer than an end waits for nothing."""
     monkeypatch.setattr(pages, "CLOSING_SECONDS", 0.5)
@@ -77,12 +96,23 @@ def test_the_end_waits_for_a_slow_server_that_takes_one_after_the_other(monkeypa
     assert server.got == ["0", "1", "2", "3", "4"]
 
 
+def test_what_does_not_arrive_before_the_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "CLOSING_SECONDS", 0.1)
+    told, answered = list[str](), threading.Event()
+    with Pages(told.append, lambda: None) as shown:
+        shown.show("picture", answered.wait)
+    answered.set()
+    assert [text.split(":")[0] for text in told] == ["Prefect's server takes too long"]
+
+
 def test_a_mistake_of_ours_is_no_absence() -> None:
     def wrong() -> None:
         raise TypeError("no such argument")
 
-    with Pages(pytest.fail, pytest.fail) as shown:
+    shown = Pages(pytest.fail, pytest.fail).__enter__()
+    shown.show("table", wrong)
+    wait_for(lambda: not shown._thread.is_alive())
+    with pytest.raises(TypeError, match="no such argument"):
         shown.show("table", wrong)
-        wait_for(lambda: not shown._thread.is_alive())
-        with pytest.raises(TypeError, match="no such argument"):
-            shown.show("table", wrong)
+    with pytest.raises(TypeError, match="no such argument"):
+        shown.__exit__(None, None, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from time import sleep
 from types import TracebackType
 from typing import Self
 
@@ -14,7 +15,10 @@ from prefect.exceptions import PrefectHTTPStatusError
 AWAY = (httpx.TransportError, PrefectHTTPStatusError)
 """What a server is told by that cannot be reached, or says that it is unwell."""
 RETRY_SECONDS = 5.0
-CLOSING_SECONDS = 10.0
+CLOSING_TRIES = 3
+"""So many tries in a row have failed when an end gives up."""
+CLOSING_SECONDS = 30.0
+"""So long an end waits for one thing to arrive: Prefect's client itself tries several times where a server is busy."""
 
 
 class Pages:
@@ -37,7 +41,8 @@ class Pages:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """What still waits is given a last try, and goes on being sent as long as some of it arrives every few seconds."""
+        """What still waits is given a last try where the server has been away, a few where it was there, and goes on being sent as long as some of it
+        arrives. An error that was not the server's absence is raised."""
         self._closing.set()
         with self._changed:
             self._changed.notify()
@@ -45,6 +50,10 @@ class Pages:
         while self._thread.is_alive() and waited != len(self._waiting):
             waited = len(self._waiting)
             self._thread.join(CLOSING_SECONDS)
+        if self._thread.is_alive():
+            self._tell("Prefect's server takes too long: its pages of this run are not the newest, the run's report is")
+        if kind is None and self._failure is not None:
+            raise self._failure
 
     def show(self, name: str, send: Callable[[], object]) -> None:
         """Have `send` called soon, in the context of now. An error of an earlier call that was not the server's absence is raised here."""
@@ -55,28 +64,28 @@ class Pages:
             self._changed.notify()
 
     def _work(self) -> None:
-        away = False
+        failures = 0
         while (next_one := self._next()) is not None:
             name, (context, send) = next_one
             try:
                 context.run(send)
             except AWAY as error:
-                if not away:
+                failures += 1
+                if failures == 1:
                     self._tell(f"Prefect's server does not answer ({type(error).__name__}): the run goes on without it, and reports again when it is back")
-                away = True
-                if self._closing.is_set():
+                if self._closing.is_set() and failures >= CLOSING_TRIES:
                     return
                 with self._changed:
                     self._waiting.setdefault(name, (context, send))
-                self._closing.wait(RETRY_SECONDS)
+                (sleep if self._closing.is_set() else self._closing.wait)(RETRY_SECONDS)
                 self._revive()
             except BaseException as error:  # raised where the run shows something next
                 self._failure = error
                 return
             else:
-                if away:
+                if failures:
                     self._tell("Prefect's server is back: the run reports again")
-                away = False
+                failures = 0
 
     def _next(self) -> tuple[str, tuple[Context, Callable[[], object]]] | None:
         """What has waited longest, or None at the end."""
