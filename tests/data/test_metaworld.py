@@ -13,6 +13,7 @@ from atradiff.data.collect import CollectConfig
 from atradiff.data.convert import convert, open_dataset
 from atradiff.data.environment import EnvironmentConfig, TaskEnvironment
 from atradiff.data.metaworld import ENVIRONMENT_ID, ONE_OBJECT, scripted_policy
+from atradiff.data.shift import ShiftConfig
 from atradiff.errors import UserError
 from atradiff.params.tasks import METAWORLD_TASKS
 from atradiff.trajectory import Array
@@ -84,6 +85,22 @@ def test_scripted_policies_succeed_and_success_is_the_only_reward_and_the_end(ta
                 break
         successes += terminated
     assert successes >= 4
+
+
+def test_a_shift_is_of_every_task_and_a_wider_region_of_goals_is_as_high_as_it_was(environment: TaskEnvironment) -> None:
+    picking = config(("pick-place",))
+    real, wide, unshifted = TaskEnvironment(picking), TaskEnvironment(picking, shift=ShiftConfig(goal_region=3.0)), ShiftConfig(goal_region=1.0)
+    starts = {name: np.stack([made.reset(seed)[1][:3] for seed in range(40)]) for name, made in (("real", real), ("wide", wide))}
+    assert np.array_equal(TaskEnvironment(picking, shift=unshifted).reset(7)[1], real.reset(7)[1])
+    np.testing.assert_allclose(starts["wide"][:, 2], starts["real"][:, 2], atol=1e-6)
+    middle = np.float32([0.0, 0.85])  # of the region that pick-place's goals are drawn from
+    np.testing.assert_allclose(starts["wide"][:, :2] - middle, 3 * (starts["real"][:, :2] - middle), atol=1e-5)
+    smooth = TaskEnvironment(config(), shift=ShiftConfig(friction=0.5))
+    for seed in range(8):
+        environment.reset(seed)
+        smooth.reset(seed)
+        frictions = [made.env.unwrapped._simulation.model.geom_friction for made in (environment, smooth)]  # type: ignore[attr-defined]
+        np.testing.assert_allclose(frictions[1], frictions[0] / 2)
 
 
 def test_unknown_tasks_are_refused(environment: TaskEnvironment) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -42,6 +40,12 @@ def test_damping_is_a_factor_on_what_slows_down() -> None:
     assert slowed[20.0] == pytest.approx(20 * slowed[1.0], rel=0.1)
 
 
+def test_friction_is_a_factor_on_every_contact() -> None:
+    friction = {factor: TaskEnvironment(MAZE, shift=ShiftConfig(friction=factor)).env.unwrapped.model.geom_friction for factor in (1.0, 0.5)}  # type: ignore[attr-defined]
+    assert friction[1.0].all()
+    np.testing.assert_allclose(friction[0.5], friction[1.0] / 2)
+
+
 def test_no_shift_is_the_environment_as_it_is() -> None:
     assert np.array_equal(motion(ShiftConfig(), [0.3, -1.0]), motion(ShiftConfig(1.0, 1.0), [0.3, -1.0]))
     TaskEnvironment(toys.REACH, shift=ShiftConfig())
@@ -49,4 +53,6 @@ def test_no_shift_is_the_environment_as_it_is() -> None:
 
 def test_what_has_no_mujoco_model_cannot_be_shifted() -> None:
     with pytest.raises(UserError, match=r"online.shift changes a MuJoCo model and task.environment 'toys/Reach-v0' has none"):
-        TaskEnvironment(replace(toys.REACH), shift=ShiftConfig(damping=2.0))
+        TaskEnvironment(toys.REACH, shift=ShiftConfig(damping=2.0))
+    with pytest.raises(UserError, match=r"online.shift.goal_region is of Meta-World's tasks, and task.environment 'PointMaze_Medium-v3' is none"):
+        TaskEnvironment(MAZE, shift=ShiftConfig(goal_region=2.0))

@@ -13,6 +13,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from atradiff.data.shift import UNSHIFTED, ShiftConfig, shift_model
 from atradiff.errors import UserError, did_you_mean
 from atradiff.trajectory import Array
 
@@ -46,6 +47,7 @@ class MetaWorld(gym.Env[Any, Array]):
                 raise UserError(f"Meta-World has no task {task!r}{did_you_mean(task, self._known)}: see task.environment.kwargs.tasks")
         self.tasks = tuple(tasks)
         self._simulations: dict[str, Any] = {}
+        self._shift = UNSHIFTED
         self._entries = ONE_OBJECT if TWO_OBJECTS.isdisjoint(tasks) else FRAME
         self._moving = [entry for entry in MOVING if entry < self._entries]
         self.observation_space = spaces.Dict(
@@ -85,6 +87,10 @@ class MetaWorld(gym.Env[Any, Array]):
         success = bool(info["success"])
         return self._observe(frames), float(success), success, bool(truncated), {"success": success}
 
+    def shift_by(self, shift: ShiftConfig) -> None:
+        """Change every task, before its first reset."""
+        self._shift = shift
+
     def close(self) -> None:
         for simulation in self._simulations.values():
             simulation.close()
@@ -96,6 +102,8 @@ class MetaWorld(gym.Env[Any, Array]):
         simulation._set_task_called = True
         simulation.seeded_rand_vec = True
         del simulation.sawyer_observation_space  # made when the goal was hidden, and steps are clipped to it
+        shift_model(simulation.model, self._shift)
+        simulation._random_reset_space = _stretched(simulation._random_reset_space, self._shift.goal_region)
         return simulation
 
     def _observe(self, frames: Array) -> dict[str, Array]:
@@ -103,6 +111,13 @@ class MetaWorld(gym.Env[Any, Array]):
         self.frames = frames
         now, change = frames[: self._entries], (frames[:FRAME] - frames[FRAME : 2 * FRAME])[self._moving]
         return {"observation": np.concatenate([now, change]).astype(np.float32), "desired_goal": self._task_vector}
+
+
+def _stretched(region: spaces.Box, factor: float) -> spaces.Box:
+    """A box of positions x, y, z, one or several, of that many times the width and depth around the same middle."""
+    more = (factor - 1) * (region.high - region.low) / 2
+    more[np.arange(len(more)) % 3 == 2] = 0.0
+    return spaces.Box(region.low - more, region.high + more, dtype=np.float64)
 
 
 def scripted_policy(task: str) -> Callable[[Array], Array]:
