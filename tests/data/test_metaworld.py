@@ -88,13 +88,12 @@ def test_scripted_policies_succeed_and_success_is_the_only_reward_and_the_end(ta
 
 
 def test_a_shift_is_of_every_task_and_a_wider_region_of_goals_is_as_high_as_it_was(environment: TaskEnvironment) -> None:
-    picking = config(("pick-place",))
-    real, wide, unshifted = TaskEnvironment(picking), TaskEnvironment(picking, shift=ShiftConfig(goal_region=3.0)), ShiftConfig(goal_region=1.0)
-    starts = {name: np.stack([made.reset(seed)[1][:3] for seed in range(40)]) for name, made in (("real", real), ("wide", wide))}
-    assert np.array_equal(TaskEnvironment(picking, shift=unshifted).reset(7)[1], real.reset(7)[1])
-    np.testing.assert_allclose(starts["wide"][:, 2], starts["real"][:, 2], atol=1e-6)
-    middle = np.float32([0.0, 0.85])  # of the region that pick-place's goals are drawn from
-    np.testing.assert_allclose(starts["wide"][:, :2] - middle, 3 * (starts["real"][:, :2] - middle), atol=1e-5)
+    door = config(("door-open",))
+    real, same, wide = (TaskEnvironment(door, shift=ShiftConfig(goal_region=factor, damping=damping)) for factor, damping in ((1, 1), (1, 2), (3, 1)))
+    goals = [np.stack([made.reset(seed)[1][:3] for seed in range(10)]) for made in (real, same, wide)]
+    assert np.array_equal(goals[0], goals[1])
+    np.testing.assert_allclose(goals[2] - goals[2][0], [3, 3, 1] * (goals[0] - goals[0][0]), atol=1e-5)
+    assert np.ptp(goals[0][:, :2], axis=0).min() > 0.05
     smooth = TaskEnvironment(config(), shift=ShiftConfig(friction=0.5))
     for seed in range(8):
         environment.reset(seed)
