@@ -207,3 +207,16 @@ def test_adaptation_is_deterministic(
         adapter(one, offline, held_out, replace(CONFIG, gradient_steps=3)).adapt(picked, toys.generator())
         digests.append([digest(m) for m in (*bank.current.values(), one.estimator)])
     assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize(("explained", "expected"), [([1.0, 1.0], [0.5, 0.5]), ([1.0, 0.6], [0.5, 1.0]), ([0.6, 0.6], None)])
+def test_an_actuator_has_changed_where_it_differs_by_more_than_is_unexplained(
+    synthesizer: Synthesizer, offline: OfflineData, held_out: OfflineData, picked: list[Trajectory], explained: list[float], expected: list[float] | None
+) -> None:
+    adapts = adapter(synthesizer, offline, held_out)
+    adapts._inverse = replace(adapts._inverse, explained=np.asarray(explained))
+    assert adapts.measure_actuators(picked) == (expected is not None)
+    assert (synthesizer.actuators is None) == (expected is None)
+    if synthesizer.actuators is not None:
+        np.testing.assert_allclose(synthesizer.actuators.strength, expected or [], rtol=0.15)
+        assert not adapts.measure_actuators(picked)

@@ -21,7 +21,7 @@ from atradiff.diffusion.denoiser import Denoiser
 from atradiff.diffusion.training import TrainConfig, fit
 from atradiff.online.distance import imagination_distance
 from atradiff.online.importance import ImportanceName
-from atradiff.synthesis.actuators import measure_actuators
+from atradiff.synthesis.actuators import Actuators, measure_actuators
 from atradiff.synthesis.inverse_dynamics import InverseDynamics, fit_inverse_dynamics, step_scale
 from atradiff.synthesis.length_estimator import StateBatch, States
 from atradiff.synthesis.synthesizer import Synthesizer
@@ -32,7 +32,7 @@ ESTIMATOR_SLACK = 0.01
 """Pinball loss, in mean episode lengths, that the estimator may always lose: where offline episodes are nearly deterministic its loss
 is so small that any share of it would forbid all learning."""
 CHANGED = 0.2
-"""Actuators are as they were unless the strength of one differs by more than this share."""
+"""An actuator is as it was unless its strength differs by more than this share."""
 
 
 @dataclass(frozen=True)
@@ -102,16 +102,18 @@ class Adapter:
         return fit_inverse_dynamics(self._offline)
 
     def measure_actuators(self, real: list[Trajectory]) -> bool:
-        """Measure the actuators on all steps of `real`; where they are not as imagination takes them to be, it takes them so from now on.
+        """Measure the actuators on all steps of `real`; where one is not as imagination takes it to be, it takes it so from now on.
 
-        Returns whether that is so: then everything imagined before has other actions than it would have now.
+        Returns whether that is so: then everything imagined before has other actions than it would have now. What the inverse dynamics do not
+        explain of an action, its strength may seem to differ by.
         """
-        found = measure_actuators(real, self._inverse, self._normalizer.spec)
+        found = measure_actuators(real, self._inverse, self._normalizer.spec).strength
         known = self.synthesizer.actuators
-        strength = np.ones_like(found.strength) if known is None else known.strength
-        if np.all(np.abs(found.strength - strength) <= CHANGED * np.abs(strength)):
+        strength = np.ones_like(found) if known is None else known.strength
+        differs = np.abs(found - strength) > np.maximum(CHANGED, self._inverse.unexplained) * np.abs(strength)
+        if not differs.any():
             return False
-        self.synthesizer.actuators = found
+        self.synthesizer.actuators = Actuators(self._normalizer.spec, np.where(differs, found, strength))
         self.synthesizer.adapted = True
         return True
 

@@ -32,6 +32,11 @@ class InverseDynamics:
     offset: NDArray[np.float64]
     explained: NDArray[np.float64]
 
+    @property
+    def unexplained(self) -> NDArray[np.float64]:
+        """Standard deviation `[A]` of what is not explained, over the actions' own."""
+        return np.sqrt(1 - np.clip(self.explained, 0, 1))
+
     def __call__(self, states: Array, next_states: Array) -> NDArray[np.float64]:
         """The actions `[N, A]` that led from `states [N, O]` to `next_states [N, O]`; not clipped to their range."""
         return (_inputs(states, next_states) - self.mean) / self.scale @ self.weights + self.offset
