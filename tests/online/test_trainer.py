@@ -116,15 +116,24 @@ def untimed(line: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in line.items() if not key.startswith("time/")}
 
 
-def weights(trainer: Trainer) -> list[torch.Tensor]:
-    parts = [trainer.agent.actor, trainer.agent.critic, trainer.agent.target_critic]
-    if trainer.imagination is not None:
-        parts += [*trainer.imagination.synthesizer.bank.current.values(), trainer.imagination.synthesizer.estimator]
+def networks(trainer: Trainer) -> list[torch.nn.Module]:
+    return [trainer.agent.actor, trainer.agent.critic, trainer.agent.target_critic]
+
+
+def models(trainer: Trainer) -> list[torch.nn.Module]:
+    return [] if trainer.imagination is None else [*trainer.imagination.synthesizer.bank.current.values(), trainer.imagination.synthesizer.estimator]
+
+
+def weights(parts: list[torch.nn.Module]) -> list[torch.Tensor]:
     return [value for part in parts for value in part.state_dict().values()]
 
 
+def same_agent(a: Trainer, b: Trainer) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(weights(networks(a)), weights(networks(b)), strict=True))
+
+
 def same_weights(a: Trainer, b: Trainer) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
+    return same_agent(a, b) and all(torch.equal(x, y) for x, y in zip(weights(models(a)), weights(models(b)), strict=True))
 
 
 def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
@@ -358,6 +367,29 @@ def test_where_actuators_have_changed_imagination_begins_anew(make: Make) -> Non
         assert trainer.agent.gradient_steps == steps + online.warm_start_gradient_steps  # nothing has changed since
         assert trainer.evaluate()["adaptation/strength"] == pytest.approx(-1, rel=0.2)
     assert nearer > 0
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_where_actuators_have_changed_a_new_agent_learns_from_imagination_alone(make: Make, warm: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the first warm start, before there was anything real; without one there is nothing to put in the agent's place."""
+    online = ONLINE if warm else replace(ONLINE, warm_start_gradient_steps=0)
+    trainer, fresh = make(environment=REVERSED, adaptation=ACTUATORS, online=online), make()
+    trainer.warm_start()
+    trainer.collect_and_update(40, lambda n: None)
+    learned, drawn, sample = copy.deepcopy(trainer), list[tuple[bool, set[int]]](), trainer.replay.sample
+
+    def watched(*arguments: Any) -> Any:
+        batch = sample(*arguments)
+        drawn.append((same_agent(trainer, fresh), set(batch.source.tolist())))
+        return batch
+
+    monkeypatch.setattr(trainer.replay, "sample", watched)
+    trainer.adapt()
+    assert trainer.imagination.synthesizer.actuators is not None  # type: ignore[union-attr]
+    assert len(drawn) == online.warm_start_gradient_steps
+    assert [begins for begins, _ in drawn] == [True, *[False] * (len(drawn) - 1)][: len(drawn)]
+    assert all(sources == {int(Source.IMAGINED)} for _, sources in drawn)
+    assert same_agent(trainer, learned) == (not warm)
 
 
 def test_actuators_that_are_as_they_were_change_nothing(make: Make) -> None:

@@ -160,6 +160,17 @@ def test_empty_sources_leave_their_share_to_the_others(sampling: str) -> None:
 
 
 @pytest.mark.parametrize("sampling", ["split", "union"])
+@pytest.mark.parametrize("offline", [None, 40])
+def test_beforehand_a_batch_is_drawn_as_if_there_were_nothing_online(sampling: str, offline: int | None) -> None:
+    settings = {"sampling": sampling, "offline_ratio": 0.25 if offline else 0.0}
+    for synthetic in (30, 0) if offline else (30,):
+        with_real, without = replay(50, synthetic, offline, **settings), replay(0, synthetic, offline, **settings)
+        ours, theirs = toys.generator(3), toys.generator(3)
+        assert all(torch.equal(a, b) for a, b in zip(with_real.sample(64, ours, beforehand=True), without.sample(64, theirs), strict=True))
+        assert torch.equal(ours.get_state(), theirs.get_state())
+
+
+@pytest.mark.parametrize("sampling", ["split", "union"])
 def test_ratio_zero_is_the_plain_agents_sampling_bit_for_bit(sampling: str) -> None:
     """With nothing imagined a batch is drawn as from the online buffer alone, and the generator is left in the same state."""
     mixed = replay(200, 0, sampling=sampling, synthetic_ratio=0.0)

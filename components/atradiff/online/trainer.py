@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +90,8 @@ class Trainer:
         self._logs: dict[str, Tensor] = {}
         self.rolled_back = 0
         self._requests: list[tuple[Array, Array]] = []
+        anew = imagination is not None and imagination.adapter.config.actuators and config.warm_start_gradient_steps > 0
+        self._fresh = copy.deepcopy(agent.state_dict()) if anew else None
         self._begin_episodes()
 
     @property
@@ -146,7 +149,7 @@ class Trainer:
 
     def adapt(self) -> None:
         """Adapt the models on the picked real trajectories (nothing happens before the first episode has ended). Actuators that have changed
-        are found on these and on the open episodes; then what was imagined is forgotten, and the warm start comes again (ours)."""
+        are found on these and on the open episodes; then what was imagined and learned is forgotten, and the warm start comes again (ours)."""
         if self.imagination is None:
             return
         adapter, picked = self.imagination.adapter, self.imagination.picked.trajectories
@@ -258,15 +261,18 @@ class Trainer:
     def _learn_beforehand(self, on_step: Callable[[int], None] = lambda env_steps: None) -> None:
         with self.clock.timed("update"):
             for _ in range(self.config.warm_start_gradient_steps):
-                self._learn(self.agent.config.batch_size)
+                self._learn(self.agent.config.batch_size, beforehand=True)
                 on_step(self.env_steps)
 
     def _begin_anew(self) -> None:
-        """Forget D_s and repeat the warm start. What the trigger had added counts as imagined anew, so the synthetic share stays as it was."""
+        """Forget D_s, and what the agent has learned from it, and repeat the warm start. What the trigger had added counts as imagined anew, so the
+        synthetic share stays as it was."""
         triggered = self.replay.synthetic.added - self.replay.warm_start_transitions
         self.replay.synthetic.clear()
         self._imagine_beforehand()
         self.replay.warm_start_transitions -= min(triggered, self.replay.synthetic.added)
+        if self._fresh is not None:
+            self.agent.load_state_dict({**self._fresh, "gradient_steps": self.agent.gradient_steps})
         self._learn_beforehand()
 
     def _imagine_from(self, states: Array, tasks: Array) -> list[int]:
@@ -280,8 +286,8 @@ class Trainer:
         self.latest = [*self.latest, *told][-KEPT_FOR_PICTURES:]
         return [len(one.trajectory) for one in imagined]
 
-    def _learn(self, transitions: int) -> None:
-        batch = self.replay.sample(transitions, self.generators["replay"])
+    def _learn(self, transitions: int, beforehand: bool = False) -> None:
+        batch = self.replay.sample(transitions, self.generators["replay"], beforehand)
         self._logs = learn(self.agent, batch, self.generators["update"])
 
     # --- checkpoints ---------------------------------------------------------------------------------------------------

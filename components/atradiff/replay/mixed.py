@@ -129,32 +129,34 @@ class MixedReplay:
         discount **= self.config.n_step
         return self.largest_reward() / (1 - discount) if discount < 1 else None
 
-    def sample(self, batch_size: int, generator: torch.Generator) -> TransitionBatch:
-        """One batch; a source that is still empty leaves its share to the online one (or, before it, to the others)."""
-        drawn = [(buffer, count) for buffer, count in self.counts(batch_size, generator) if count > 0]
+    def sample(self, batch_size: int, generator: torch.Generator, beforehand: bool = False) -> TransitionBatch:
+        """One batch; a source that is still empty leaves its share to the online one (or, before it, to the others). `beforehand` takes the online
+        one to be empty, as it is in the first warm start."""
+        drawn = [(buffer, count) for buffer, count in self.counts(batch_size, generator, beforehand) if count > 0]
         rows = torch.cat([buffer.draw(count, generator) for buffer, count in drawn])
         return unpack_rows(rows, self.online.observation_dim, torch.cat([buffer.source.expand(count) for buffer, count in drawn]))
 
-    def counts(self, batch_size: int, generator: torch.Generator) -> list[tuple[Buffer, int]]:
+    def counts(self, batch_size: int, generator: torch.Generator, beforehand: bool = False) -> list[tuple[Buffer, int]]:
         """How many transitions each source gives to a batch; they add up to `batch_size`."""
-        if len(self.online) + len(self.synthetic) == 0:
+        online = 0 if beforehand else len(self.online)
+        if online + len(self.synthetic) == 0:
             if self.offline is None:
                 raise ValueError("nothing to sample: every replay source is empty")
             return [(self.offline, batch_size)]
         offline = round(self.config.offline_ratio * batch_size) if self.offline is not None else 0
         rest = batch_size - offline
-        synthetic = min(rest, self._synthetic_count(batch_size, rest, generator))
+        synthetic = min(rest, self._synthetic_count(online, batch_size, rest, generator))
         sources = [(self.online, rest - synthetic), (self.synthetic, synthetic)]
         return [*sources, (self.offline, offline)] if self.offline is not None else sources
 
-    def _synthetic_count(self, batch_size: int, rest: int, generator: torch.Generator) -> int:
+    def _synthetic_count(self, online: int, batch_size: int, rest: int, generator: torch.Generator) -> int:
         if len(self.synthetic) == 0:
             return 0
-        if len(self.online) == 0:
+        if online == 0:
             return rest
         if self.config.sampling == "split":
             return round(self.config.synthetic_batch_ratio * batch_size)
-        share = len(self.synthetic) / (len(self.synthetic) + len(self.online))
+        share = len(self.synthetic) / (len(self.synthetic) + online)
         return int((torch.rand(rest, generator=generator, device=generator.device) < share).sum())
 
     def state_dict(self) -> dict[str, Any]:
