@@ -57,6 +57,7 @@ def run_flow(run: Run[Any], progress: RunProgress, server: ApiServer, trackers: 
 
     stops: list[Stopped] = []
     signals = StopSignals(progress.stopping)
+    pages = Pages(lambda text: progress.console.print(f"[yellow]warning[/]: {text}", highlight=False, soft_wrap=True), server.revive)
     phases_left, artifacts, pace = list(run.phases), Artifacts(), Pace(PICTURES_SHARE, PICTURES_AFTER)
 
     @task(cache_policy=NO_CACHE, persist_result=False)
@@ -86,8 +87,9 @@ def run_flow(run: Run[Any], progress: RunProgress, server: ApiServer, trackers: 
         if server.has_pages:
             progress.console.print(f"shown at {url_for('flow-run', this_flow_run.id)}", highlight=False, soft_wrap=True)
         bar = create_progress_artifact(0.0, key=_key(run, "progress"), description=f"{in_words(run.UNIT).capitalize()} of {steps:,}")
-        # Inside, as Prefect listens to SIGTERM around; and for each tag of a task it would ask the server for leave to run it.
-        with signals, TagsContext(current_tags=set()):
+        # Inside, as Prefect listens to SIGTERM around; for each tag of a task it would ask the server for leave to run it; and the flow's connection,
+        # by which pages are sent, is closed with it.
+        with signals, TagsContext(current_tags=set()), pages:
             for phase in run.phases:
                 kind = phase.kind.replace("_", "-")
                 done = do.with_options(name=kind, task_run_name=f"{kind} to {phase.steps}")(phase, return_state=True)
@@ -100,10 +102,7 @@ def run_flow(run: Run[Any], progress: RunProgress, server: ApiServer, trackers: 
         return None
 
     told = run.params.task.name, run.arm, run.params.agent.algorithm, run.seed, run.steps, str(run.folder.path)
-    with (
-        tags(run.params.task.name, run.arm, f"seed-{run.seed}"),
-        Pages(lambda text: progress.console.print(f"[yellow]warning[/]: {text}", highlight=False, soft_wrap=True), server.revive) as pages,
-    ):
+    with tags(run.params.task.name, run.arm, f"seed-{run.seed}"):
         try:
             _close_killed(run.folder.path)
             carry_out(*told, return_state=True).result(raise_on_failure=not stops)
