@@ -35,12 +35,23 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("prefect") / "home"
 
 
-def start(root: Path, prefect_home: Path, *arguments: str) -> subprocess.Popen[str]:
-    """The program in a process of its own, with a fresh Prefect and no server to be found."""
+SLOW_PAGES = """
+import time
+from atradiff.cli import main
+from atradiff.flows.artifacts import Artifacts
+show = Artifacts.show
+Artifacts.show = lambda self, artifact: (time.sleep(0.5), show(self, artifact))
+main()
+"""
+"""The program, with pages that take so long to be sent that most still wait when all is done."""
+
+
+def start(root: Path, prefect_home: Path, *arguments: str, text: str | None = None) -> subprocess.Popen[str]:
+    """The program, or the text of another, in a process of its own, with a fresh Prefect and no server to be found."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
     environment |= {"PREFECT_HOME": str(prefect_home), "PREFECT_SERVER_API_PORT": "9", "COLUMNS": "120"}
-    command = [str(Path(sys.executable).parent / "atradiff"), *arguments]
-    return subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [str(Path(sys.executable).parent / "atradiff")] if text is None else [sys.executable, "-c", text]
+    return subprocess.Popen([*command, *arguments], cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def program(root: Path, prefect_home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -89,6 +100,16 @@ def test_the_flow_is_to_be_seen_in_prefect(run: RunFolder, prefect_home: Path) -
         (f"{name}-symptoms", "table"),
         (f"{name}-times", "markdown"),
     ]
+
+
+def test_pages_that_still_wait_when_all_is_done_are_sent_before_the_flow_ends(online_project: Layout, prefect_home: Path) -> None:
+    arguments = ("online", "run", "--arm", "agent", "--env-steps", "20", "--run-dir", "slow-pages")
+    process = start(online_project.root, prefect_home, *arguments, text=SLOW_PAGES)
+    out, err = process.communicate()
+    assert process.returncode == 0, out + err
+    with sqlite3.connect(prefect_home / "prefect.db") as database:
+        shown = {key for (key,) in database.execute("select key from artifact where key like 'slow-pages-%'")}
+    assert {f"slow-pages-{name}" for name in ("evaluations", "learning-curve", "progress", "times")} <= shown
 
 
 def test_the_run_is_listed_shown_and_compared(
