@@ -63,24 +63,6 @@ def test_the_end_does_not_wait_for_a_server_that_stays_away() -> None:
     assert len(told) == 1
 
 
-@pytest.mark.parametrize("failures", [1, 2])
-def test_a_server_that_fails_once_or_twice_at_the_end_gets_all_of_it(failures: int) -> None:
-    server, told = Server(), list[str]()
-
-    def take(text: str) -> None:
-        server.there = server.tries >= failures
-        server.take(text)
-
-    shown = Pages(told.append, lambda: None)
-    shown.show("first", lambda: take("first"))
-    shown.show("second", lambda: take("second"))
-    shown._closing.set()
-    with shown:
-        pass
-    assert sorted(server.got) == ["first", "second"]
-    assert len(told) == 2
-
-
 def test_the_end_waits_for_a_slow_server_that_takes_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where all together takes longer than an end waits for nothing."""
     monkeypatch.setattr(pages, "CLOSING_SECONDS", 0.5)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from time import sleep
 from types import TracebackType
 from typing import Self
 
@@ -15,10 +14,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 AWAY = (httpx.TransportError, PrefectHTTPStatusError)
 """What a server is told by that cannot be reached, or says that it is unwell."""
 RETRY_SECONDS = 5.0
-CLOSING_TRIES = 3
-"""So many tries in a row have failed when an end gives up."""
-CLOSING_SECONDS = 30.0
-"""So long an end waits for one thing to arrive: Prefect's client itself tries several times where a server is busy."""
+CLOSING_SECONDS = 10.0
 
 
 class Pages:
@@ -41,8 +37,8 @@ class Pages:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """What still waits is given a last try where the server has been away, a few where it was there, and goes on being sent as long as some of it
-        arrives. An error that was not the server's absence is raised."""
+        """What still waits is given a last try, and goes on being sent as long as some of it arrives every few seconds. An error that was not the
+        server's absence is raised."""
         self._closing.set()
         with self._changed:
             self._changed.notify()
@@ -64,28 +60,28 @@ class Pages:
             self._changed.notify()
 
     def _work(self) -> None:
-        failures = 0
+        away = False
         while (next_one := self._next()) is not None:
             name, (context, send) = next_one
             try:
                 context.run(send)
             except AWAY as error:
-                failures += 1
-                if failures == 1:
+                if not away:
                     self._tell(f"Prefect's server does not answer ({type(error).__name__}): the run goes on without it, and reports again when it is back")
-                if self._closing.is_set() and failures >= CLOSING_TRIES:
+                away = True
+                if self._closing.is_set():
                     return
                 with self._changed:
                     self._waiting.setdefault(name, (context, send))
-                (sleep if self._closing.is_set() else self._closing.wait)(RETRY_SECONDS)
+                self._closing.wait(RETRY_SECONDS)
                 self._revive()
             except BaseException as error:  # raised where the run shows something next
                 self._failure = error
                 return
             else:
-                if failures:
+                if away:
                     self._tell("Prefect's server is back: the run reports again")
-                failures = 0
+                away = False
 
     def _next(self) -> tuple[str, tuple[Context, Callable[[], object]]] | None:
         """What has waited longest, or None at the end."""
