@@ -9,7 +9,7 @@ import pytest
 
 import toys
 from atradiff.data.store import OfflineData
-from atradiff.synthesis.actuators import Actuators, measure_actuators
+from atradiff.synthesis.actuators import Actuators, measure_strength
 from atradiff.synthesis.inverse_dynamics import InverseDynamics, fit_inverse_dynamics
 from atradiff.trajectory import Trajectory
 
@@ -35,7 +35,7 @@ def steps(strength: list[float], count: int) -> tuple[np.ndarray, np.ndarray]:
 def test_strengths_are_found(strength: list[float]) -> None:
     done, told = steps(strength, 60)
     noise = 0.01 * np.random.default_rng(1).standard_normal(told.shape)
-    np.testing.assert_allclose(measure_actuators(moved(done, told + noise), NO_CHANGE, SPEC).strength, strength, rtol=0.1)
+    np.testing.assert_allclose(measure_strength(moved(done, told + noise), NO_CHANGE, SPEC), strength, rtol=0.1)
 
 
 def test_walls_are_outvoted() -> None:
@@ -44,20 +44,20 @@ def test_walls_are_outvoted() -> None:
     stuck = MIDDLE + 0.03 * HALF * np.random.default_rng(2).standard_normal((600, 2))
     bounces = MIDDLE + HALF * np.random.default_rng(3).uniform(-8, 8, (30, 2))
     pushing = np.broadcast_to(MIDDLE + HALF * 0.9, (630, 2))
-    found = measure_actuators(moved(np.concatenate([done, pushing]), np.concatenate([told, stuck, bounces])), NO_CHANGE, SPEC)
-    np.testing.assert_allclose(found.strength, [-1.0, 0.5], rtol=0.05)
+    found = measure_strength(moved(np.concatenate([done, pushing]), np.concatenate([told, stuck, bounces])), NO_CHANGE, SPEC)
+    np.testing.assert_allclose(found, [-1.0, 0.5], rtol=0.05)
 
 
 def test_what_has_moved_nothing_is_as_it_was() -> None:
     done, told = steps([-1.0, 0.0], 60)
-    np.testing.assert_allclose(measure_actuators(moved(done, told), NO_CHANGE, SPEC).strength, [-1, 1], rtol=1e-3)
-    assert measure_actuators(moved(done[:1] / 2, told[:1] / 2), NO_CHANGE, SPEC).strength.tolist() == [1.0, 1.0]
+    np.testing.assert_allclose(measure_strength(moved(done, told), NO_CHANGE, SPEC), [-1, 1], rtol=1e-3)
+    assert measure_strength(moved(done[:1] / 2, told[:1] / 2), NO_CHANGE, SPEC).tolist() == [1.0, 1.0]
 
 
 def test_what_the_inverse_dynamics_do_not_explain_is_not_measured() -> None:
     done, told = steps([-1.0, -1.0], 60)
     vague = replace(NO_CHANGE, explained=np.asarray([1.0, 0.3]))
-    np.testing.assert_allclose(measure_actuators(moved(done, told), vague, SPEC).strength, [-1, 1], rtol=1e-3)
+    np.testing.assert_allclose(measure_strength(moved(done, told), vague, SPEC), [-1, 1], rtol=1e-3)
 
 
 def test_actions_are_translated_within_their_range_and_back() -> None:

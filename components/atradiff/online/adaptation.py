@@ -21,7 +21,7 @@ from atradiff.diffusion.denoiser import Denoiser
 from atradiff.diffusion.training import TrainConfig, fit
 from atradiff.online.distance import imagination_distance
 from atradiff.online.importance import ImportanceName
-from atradiff.synthesis.actuators import Actuators, measure_actuators
+from atradiff.synthesis.actuators import Actuators, measure_strength
 from atradiff.synthesis.inverse_dynamics import InverseDynamics, fit_inverse_dynamics, step_scale
 from atradiff.synthesis.length_estimator import StateBatch, States
 from atradiff.synthesis.synthesizer import Synthesizer
@@ -107,7 +107,7 @@ class Adapter:
         Returns whether that is so: then everything imagined before has other actions than it would have now. What the inverse dynamics do not
         explain of an action, its strength may seem to differ by.
         """
-        found = measure_actuators(real, self._inverse, self._normalizer.spec).strength
+        found = measure_strength(real, self._inverse, self._normalizer.spec)
         known = self.synthesizer.actuators
         strength = np.ones_like(found) if known is None else known.strength
         differs = np.abs(found - strength) > np.maximum(CHANGED, self._inverse.unexplained) * np.abs(strength)

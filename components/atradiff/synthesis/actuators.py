@@ -43,8 +43,8 @@ class Actuators:
         return (middle + (actions - middle) * self.strength).astype(np.float32)
 
 
-def measure_actuators(real: list[Trajectory], inverse: InverseDynamics, spec: Spec) -> Actuators:
-    """The actuators under which the actions of `real` had the effects for which the offline data needed those that `inverse` tells.
+def measure_strength(real: list[Trajectory], inverse: InverseDynamics, spec: Spec) -> Array:
+    """The strengths `[A]` of the actuators under which the actions of `real` had the effects for which the offline data needed those that `inverse` tells.
 
     Of each actuator the strength k minimises the sum of |told| |done - told / k|: 1 / k is a weighted median of done / told, in which a step
     counts by told^2. So steps against a wall, which move nothing, hardly count, and those that bounce off are outvoted. An actuator that has
@@ -57,7 +57,7 @@ def measure_actuators(real: list[Trajectory], inverse: InverseDynamics, spec: Sp
         _strength((done[:, i] - middle[i]) / half[i], (told[:, i] - middle[i]) / half[i]) if inverse.explained[i] >= EXPLAINED else 1.0
         for i in range(spec.action_dim)
     ]
-    return Actuators(spec, np.asarray(strengths, np.float32))
+    return np.asarray(strengths, np.float32)
 
 
 def _strength(done: NDArray[np.floating], told: NDArray[np.floating]) -> float:
