@@ -36,6 +36,7 @@ def test_studies_answer_what_they_are_named_after() -> None:
     assert settings("adaptation", "adaptation.importance") == ["td_error", "reward", "curiosity", "uniform"]
     assert {settings("shift", "online.shift.actuator_gain")[0]} == set(settings("adaptation", "online.shift.actuator_gain")) == {-1.0}
     assert settings("shift", "adaptation.actuators") == [True, False, True]
+    assert set(settings("adaptation", "adaptation.capacity")) == {2}
     assert settings("denoiser", "denoiser.network.backbone") == ["mlp", "dit", "unet"]
     assert settings("denoiser", "denoiser.train.gradient_steps") == [1500, 857, 217]
     assert settings("lengths", "denoiser.horizons") == [[128], [128], [32], [32]]

@@ -146,8 +146,9 @@ def _shift(params: Params) -> list[Variant]:
 
 
 def _adaptation(params: Params) -> list[Variant]:
-    """On the task of the study `shift`. The control is the same without adaptation."""
-    common = {**SHIFTED, **FOLLOWING}
+    """On the task of the study `shift`. The control is the same without adaptation. A run has more episodes than the two that are kept, so it
+    matters which these are."""
+    common = {**SHIFTED, **FOLLOWING, "adaptation.capacity": 2}
 
     def variant(label: str, **settings: Any) -> Variant:
         return _imagining(label, {**common, **{f"adaptation.{name}": value for name, value in settings.items()}}, control="off")
