@@ -26,7 +26,7 @@ MINIMUM_CONDITION_VARIANCE = 1e-8
 """Directions of (condition, 1) with less variance, in normalised units, are rounding: where one entry of a state is the sum of others, say. A
 slope along them is immense and fits nothing, and imagined states, which are rounded otherwise, would leave the data's range by it."""
 
-BY_HEART = 100
+BY_HEART = 40
 """Passes over its windows from which on a conditional mean is taken to know them by heart, unless it is kept from that."""
 
 
@@ -38,7 +38,7 @@ class PreconditionerConfig:
     gradient_steps: Annotated[int, Ge(1), Doc("Gradient steps of the conditional mean.")] = 4_000
     learning_rate: Annotated[float, Gt(0), Doc("Peak learning rate of the conditional mean.")] = 2e-3
     feature_scale: Annotated[float, Gt(0), Doc("Standard deviation of the frequencies in which the mean sees a condition; less is smoother.")] = SCALE
-    dropout: Annotated[float, Ge(0), Lt(1), Doc("Chance that a hidden unit of a mean that would learn by heart is dropped while it learns; 0 is off.")] = 0.0
+    dropout: Annotated[float, Ge(0), Lt(1), Doc("Chance that a hidden unit of a mean that would learn by heart is dropped while it learns; 0 is off.")] = 0.3
     action_ridge: Annotated[float, Ge(0), Doc("Variance at which a direction of the condition tells such a mean's actions linearly by half; 0: all do.")] = 0.0
     windows: Annotated[int, Ge(2), Doc("Windows on which the Gaussian is fitted.")] = 100_000
     minimum_variance: Annotated[float, Gt(0), Doc("Directions with less variance, in normalised units, are taken as certain.")] = 1e-4
