@@ -86,7 +86,8 @@ def write_checkpoints(folder: Path, transitions: int, count: int) -> Iterator[Co
             new = REAL + IMAGINED
         learned = agent.state_dict()
         contents = {"online": replays[Source.ONLINE].state_dict(), "synthetic": replays[Source.IMAGINED].state_dict()}
-        state = {"env_steps": number, "agent": learned, "replay": contents, "models": models, "originals": originals}
+        revisions = {"models": "0", "originals": "0"}
+        state = {"env_steps": number, "agent": learned, "replay": contents, "models": models, "originals": originals, "revisions": revisions}
         began = time.monotonic(), time.process_time()
         written = checkpoints.write(number, state, None, keep=2)
         ended = time.monotonic(), time.process_time()

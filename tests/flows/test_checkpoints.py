@@ -37,9 +37,9 @@ def filled(transitions: int) -> Buffer:
     return full
 
 
-def state(online: Buffer | None = None, synthetic: Buffer | None = None, **more: Any) -> dict[str, Any]:
+def state(online: Buffer | None = None, synthetic: Buffer | None = None, revision: str = "0", **more: Any) -> dict[str, Any]:
     replays = {name: (buffer() if given is None else given).state_dict() for name, given in (("online", online), ("synthetic", synthetic))}
-    return {"replay": replays, **more}
+    return {"replay": replays, "revisions": {"models": revision}, **more}
 
 
 def evaluated(env_steps: int, success: float | None, value: float = 0.0) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(run: RunFolder
     checkpoints, online = Checkpoints(run), filled(20)
     checkpoints.write(1, state(online, step=1, models=torch.zeros(3)), None, keep=2)
     online.add_trajectory(line_trajectory(10, terminated=True))
-    path = checkpoints.write(2, state(online, step=2, models=torch.ones(3)), None, keep=2)
+    path = checkpoints.write(2, state(online, revision="1", step=2, models=torch.ones(3)), None, keep=2)
     content = (path / file).read_bytes()
     (path / file).unlink()
     if damage == "changed":
@@ -168,6 +168,19 @@ def test_a_checkpoint_costs_what_has_changed(run: RunFolder) -> None:
     before = {file.stat().st_ino for file in first.iterdir()}
     written = sum(file.stat().st_size for file in second.iterdir() if file.stat().st_ino not in before)
     assert 5_000 * ROW_BYTES <= written <= 1.2 * 5_000 * ROW_BYTES
+
+
+def test_models_are_written_when_they_have_another_revision(run: RunFolder) -> None:
+    checkpoints, models = Checkpoints(run), {"w": torch.zeros(3)}
+    checkpoints.write(1, state(models=models), None, keep=2)
+    models["w"] += 1
+    checkpoints.write(2, state(revision="1", models=models), None, keep=2)
+    assert torch.equal(newest(run)["models"]["w"], torch.ones(3))
+    resumed = Checkpoints(run)
+    resumed.latest(pytest.fail)
+    third = resumed.write(3, state(revision="1", models=models), None, keep=2)
+    assert (third / "models.pt").stat().st_nlink == 2
+    assert torch.equal(newest(run)["models"]["w"], torch.ones(3))
 
 
 def test_where_there_are_no_hard_links_files_are_copied(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -344,6 +344,21 @@ def test_adaptation_waits_for_an_episode(make: Make) -> None:
     assert trainer.evaluate()["adaptation/forgotten"] is not None
 
 
+def test_models_that_differ_have_another_revision(make: Make) -> None:
+    trainer = make()
+    states = [through_a_file(trainer.state_dict())]
+    trainer.collect_and_update(30, lambda n: None)
+    states.append(through_a_file(trainer.state_dict()))
+    trainer.adapt()
+    states.append(through_a_file(trainer.state_dict()))
+    trainer.roll_back(states[0])
+    states.append(through_a_file(trainer.state_dict()))
+    contents = [[str(weight.tolist()) for model in state["models"].values() for weight in model.values()] for state in states]
+    assert [state["revisions"]["models"] for state in states] == ["0.0", "0.0", "1.0", "1.1"]
+    assert contents[0] == contents[1] == contents[3] != contents[2]
+    assert len({state["revisions"]["originals"] for state in states}) == 1
+
+
 REVERSED = replace(toys.REACH, kwargs={"gain": -1.0})
 ACTUATORS = replace(ADAPTATION, actuators=True)
 

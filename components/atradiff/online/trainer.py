@@ -295,8 +295,8 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run needs to go on as if it had not stopped, between any two env steps; plain tensors, numbers and strings.
 
-        The replays' rows are not copied, see `Buffer.state_dict`. The models are apart from the rest, as they change only when they adapt, and
-        `originals` never.
+        The replays' rows are not copied, see `Buffer.state_dict`. The models are apart from the rest, as they change only when they adapt or are
+        rolled back, and `originals` never: equal `revisions` are equal models.
 
         Raises `NotFinite` where a network has come to hold NaN or infinity.
         """
@@ -323,6 +323,7 @@ class Trainer:
         if self.imagination is not None:
             synthesizer = self.imagination.synthesizer
             state["models"], state["originals"] = ({name: model.state_dict() for name, model in models.items()} for models in self._models())
+            state["revisions"] = {"models": f"{self.adapted}.{self.rolled_back}", "originals": "0"}
             state["adapted"], state["ends"] = synthesizer.adapted, synthesizer.ends
             actuators = synthesizer.actuators
             state["strength"] = torch.from_numpy(actuators.strength) if actuators is not None else None

@@ -28,12 +28,12 @@ STATE_FORMAT = 7  # what the state holds; raised whenever an older one can no lo
 READ_ERRORS = (OSError, *FOREIGN_ERRORS)
 NAME = re.compile(r"step-(\d+)(?:-(\d+))?")
 OWN_FILES = ("models", "originals")
-"""What changes seldom or never has a file of its own."""
+"""What changes seldom or never has a file of its own, and in the state's `revisions` a name for what it holds now: equal names, equal content."""
 REPLAYS = ("online", "synthetic")
 
 
 class Checkpoints:
-    """The checkpoints of one run, whose steps are `unit`s. `manifest` is that of the one written or read last, whose files the next one shares."""
+    """The checkpoints of one run, whose steps are `unit`s. The next one shares files of the one written or read last."""
 
     def __init__(self, run: RunFolder, unit: str = "env_steps") -> None:
         self._run = run
@@ -41,6 +41,7 @@ class Checkpoints:
         self._folder = run.path / "checkpoints"
         self._last: Path | None = None
         self._manifest: dict[str, Any] = {"sha256": {}, "segments": []}
+        self._revisions: dict[str, str] = {}
         self._damaged: list[Path] = []
 
     def folders(self) -> list[Path]:
@@ -71,7 +72,7 @@ class Checkpoints:
             sync(temporary)
             os.replace(temporary, target)
             sync(target.parent)
-            self._last, self._manifest = target, manifest
+            self._last, self._manifest, self._revisions = target, manifest, state.get("revisions", {})
             kept = {*self.folders()[-keep:], self.best()}
             for old in self.folders():
                 if old not in kept:
@@ -115,19 +116,10 @@ class Checkpoints:
             state["replay"][name] = {**replay, "rows": tail, "stored": len(replay["rows"])}
         for name in OWN_FILES:
             if name in state:
-                checksums[f"{name}.pt"] = self._write(folder, f"{name}.pt", state.pop(name))
-        checksums["state.pt"] = self._write(folder, "state.pt", state)
+                content, file, unchanged = state.pop(name), f"{name}.pt", self._revisions.get(name) == state["revisions"][name]
+                checksums[file] = self._link(folder, file) if unchanged else _write(folder / file, content)
+        checksums["state.pt"] = _write(folder / "state.pt", state)
         return {"segments": segments, "sha256": checksums}
-
-    def _write(self, folder: Path, file: str, content: object) -> str:
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
-        checksum = hashlib.sha256(buffer.getbuffer()).hexdigest()
-        if checksum == self._manifest["sha256"].get(file):
-            return self._link(folder, file)
-        (folder / file).write_bytes(buffer.getbuffer())
-        _sync_file(folder / file)
-        return checksum
 
     def _link(self, folder: Path, file: str) -> str:
         """The file of the checkpoint before, by a hard link, or copied where the file system has none; returns its checksum."""
@@ -159,7 +151,7 @@ class Checkpoints:
         for name in OWN_FILES:
             if f"{name}.pt" in files:
                 state[name] = read_tensors(checkpoint / f"{name}.pt")
-        self._last, self._manifest = checkpoint, manifest
+        self._last, self._manifest, self._revisions = checkpoint, manifest, state.get("revisions", {})
         return state
 
     def _free(self, steps: int) -> Path:
@@ -193,6 +185,15 @@ def _remove(checkpoint: Path) -> None:
     leaving = checkpoint.with_name(checkpoint.name + ".removing")
     os.replace(checkpoint, leaving)
     shutil.rmtree(leaving)
+
+
+def _write(path: Path, content: object) -> str:
+    """Returns the checksum of what was written."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    path.write_bytes(buffer.getbuffer())
+    _sync_file(path)
+    return hashlib.sha256(buffer.getbuffer()).hexdigest()
 
 
 def _sync_file(path: Path) -> None:

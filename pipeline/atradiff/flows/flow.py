@@ -39,8 +39,8 @@ from atradiff.reporting.tracking import Tracker
 
 PICTURES_SHARE = 0.02
 """Of the run's time, at most; the last evaluation's are drawn whatever they take."""
-PICTURES_AFTER = 60.0
-"""Seconds from the run's start: a run of a minute draws its last pictures only, and until then its tables tell as much."""
+PICTURES_AFTER = 150.0
+"""Seconds from the run's start: its first pictures take some three, a fiftieth of them. Shorter runs draw their last ones only; their tables tell as much."""
 SHOWN_EVALUATIONS = 100
 """The latest; Prefect keeps each table as it was at any time, so that all of a long run's would grow with the square of them."""
 
