@@ -129,6 +129,12 @@ def test_the_sources_that_have_an_error_are_drawn(tmp_path: Path, error: float |
     assert [name for name in ("real (D_o)", "imagined (D_s)") if name in (tmp_path / "sources.svg").read_text()] == sources
 
 
+@pytest.mark.parametrize(("error", "numbers"), [(0.07, ["0.07", "0.08", "0.09", "0.1"]), (0.001, [])])
+def test_errors_within_a_power_of_ten_have_their_own_ticks(tmp_path: Path, error: float, numbers: list[str]) -> None:
+    draw_sources(tmp_path / "sources.svg", [watched(0, None), watched(100, error)], 0.8)
+    assert re.findall(r"<!-- (0\.\d+) -->", (tmp_path / "sources.svg").read_text()) == numbers
+
+
 @pytest.mark.parametrize("cut_short", [False, True])
 def test_lengths_are_drawn_with_those_that_are_only_known_in_part(tmp_path: Path, cut_short: bool) -> None:
     lengths = Lengths(np.asarray([9.0, 4.0]), np.asarray([[5.0, 8.0, 12.0], [1.0, 4.0, 5.0]]), np.asarray([cut_short, False]))

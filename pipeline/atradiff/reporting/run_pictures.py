@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
 from atradiff.online.distance import Distances
 from atradiff.reporting.style import GRID, INK, MUTED, PALETTE, figure_at, thousands_axis
@@ -57,6 +57,9 @@ def draw_sources(path: Path, rows: Sequence[Row], synthetic_ratio: float) -> Non
                 errors.set_yscale("log")
         if errors.lines:
             errors.legend(loc="best")
+            low, high = errors.get_ylim()
+            if high < 10 * low:  # powers of ten alone would be one line, or none
+                errors.yaxis.set(major_locator=MaxNLocator(4), major_formatter=StrMethodFormatter("{x:g}"), minor_locator=NullLocator())
         for axes in (share, errors):
             thousands_axis(axes, 5)
 
