@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from atradiff.agents.fused import FusedSAC
 from atradiff.agents.sac import SAC
 from atradiff.trajectory import TransitionBatch
 
-ZEN = {"cpu_name": "AMD EPYC", "avx512_f": True, "amx_tile": False}
+ZEN_4 = {"cpu_name": "AMD EPYC", "avx512_f": True, "amx_tile": False}
+ZEN_5 = {**ZEN_4, "avx512_vp2intersect": True}
 
 
 @pytest.fixture
@@ -22,8 +24,7 @@ def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """oneDNN for every product, on whatever processor the tests run, but for those with AMX, where it rounds."""
     if not products._is_exact():
         pytest.skip("here oneDNN rounds to bfloat16, and so is not used")
-    monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
-    monkeypatch.setattr(products, "LARGE", 0)
+    monkeypatch.setattr(products, "faster_from", lambda: 0)
 
 
 def precision() -> str:
@@ -32,38 +33,39 @@ def precision() -> str:
 
 def test_large_products_are_onednns_and_the_switch_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     before, seen = precision(), list[str]()
-    monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
-    for flops in (products.LARGE - 1, products.LARGE):
+    monkeypatch.setattr(products, "faster_from", lambda: 1_000)
+    for flops in (999, 1_000):
         with products.chosen(flops):
             seen.append(precision())
-    with pytest.raises(ZeroDivisionError), products.chosen(products.LARGE):
+    with pytest.raises(ZeroDivisionError), products.chosen(1_000):
         raise ZeroDivisionError
     assert seen == [before, "bf16"]
     assert precision() == before
 
 
 def test_where_it_is_not_faster_nothing_is_switched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "onednn_is_faster", lambda: False)
-    with products.chosen(2 * products.LARGE):
+    monkeypatch.setattr(products, "faster_from", lambda: math.inf)
+    with products.chosen(10**12):
         assert precision() != "bf16"
 
 
 @pytest.mark.parametrize(
-    ("processor", "faster"),
+    ("processor", "flops"),
     [
-        (ZEN, True),
-        ({**ZEN, "cpu_name": "Intel(R) Xeon(R)"}, False),
-        ({**ZEN, "avx512_f": False}, False),
-        ({**ZEN, "amx_tile": True}, False),
-        ({"architecture": "aarch64"}, False),
+        (ZEN_5, products.WIDE),
+        (ZEN_4, products.NARROW),
+        ({**ZEN_5, "cpu_name": "Intel(R) Xeon(R)"}, math.inf),
+        ({**ZEN_5, "avx512_f": False}, math.inf),
+        ({**ZEN_5, "amx_tile": True}, math.inf),
+        ({"architecture": "aarch64"}, math.inf),
     ],
 )
-def test_only_where_mkl_leaves_half_of_the_processor_idle(processor: dict[str, Any], faster: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_where_mkl_leaves_a_part_of_the_processor_idle(processor: dict[str, Any], flops: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: processor)
     monkeypatch.setattr(products, "_is_exact", lambda: True)
-    assert products.onednn_is_faster.__wrapped__() is faster
+    assert products.faster_from.__wrapped__() == flops
     monkeypatch.setattr(products, "_is_exact", lambda: False)
-    assert products.onednn_is_faster.__wrapped__() is False
+    assert products.faster_from.__wrapped__() == math.inf
 
 
 def test_bfloat16_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +104,7 @@ def test_an_agent_learns_the_same_by_either_library(monkeypatch: pytest.MonkeyPa
         )
         ours.update(batch, toys.generator(seed))
         with monkeypatch.context() as without:
-            without.setattr(products, "LARGE", 10**12)
+            without.setattr(products, "faster_from", lambda: math.inf)
             theirs.update(batch, toys.generator(seed))
     assert torch.allclose(ours.critic_optimizer.flat, theirs.critic_optimizer.flat, atol=1e-5)
     assert torch.allclose(ours.actor_optimizer.flat, theirs.actor_optimizer.flat, atol=1e-5)

@@ -43,9 +43,9 @@ class AdaptationConfig:
     importance: Annotated[ImportanceName, Doc("Which real trajectories are picked: by td_error, reward, curiosity, or uniform (the control).")] = "td_error"
     capacity: Annotated[int, Ge(1), Doc("Real trajectories kept for adaptation.")] = 32
     random_drop: Annotated[float, Ge(0), Le(1), Doc("Chance that any one is dropped on overflow, and not the least important.")] = 0.1
-    gradient_steps: Annotated[int, Ge(1), Doc("Gradient steps of each model in one adaptation.")] = 20
+    gradient_steps: Annotated[int, Ge(1), Doc("Gradient steps of each model in one adaptation.")] = 6
     batch_size: Annotated[int, Ge(2), Doc("Windows in a batch, picked and offline together.")] = 64
-    learning_rate: Annotated[float, Gt(0), Doc("Peak learning rate of an adaptation.")] = 1e-4
+    learning_rate: Annotated[float, Gt(0), Doc("Peak learning rate of an adaptation.")] = 3e-4
     picked_share: Annotated[float, Ge(0), Le(1), Doc("Share of a batch that comes from the picked trajectories.")] = 0.5
     tolerance: Annotated[float, Ge(0), Doc("An adaptation is rolled back if it raises the held-out offline loss by more than this share.")] = 0.1
     actuators: Annotated[

@@ -24,7 +24,8 @@ RELABELLED: dict[str, Any] = {"control.offline_goals": "task", "control.imitatio
 """Most actions of a relabelled episode lead elsewhere, so there is a filter."""
 STEP_COSTS = {"mlp": 1.0, "dit": 1.75, "unet": 6.9}
 """What a gradient step of the sizes in the study `denoiser` takes, in the mlp's: process time of a core, windows of 32, 64 and 128 rows together."""
-FOLLOWING = {"adaptation.adapt_every": 100, "adaptation.gradient_steps": 10, "adaptation.actuators": True}
+FOLLOWING = {"adaptation.adapt_every": 100, "adaptation.gradient_steps": 10, "adaptation.learning_rate": 1e-4, "adaptation.actuators": True}
+"""To adapt often, and each time a little."""
 
 
 def _imagining(label: str, settings: dict[str, Any] | None = None, control: str = CONTROL, arm: Arm = "atradiff") -> Variant:
