@@ -22,7 +22,8 @@ WIDE = 2**22
 """FLOPs of one product from which oneDNN's rate makes up for its delay, on Zen 5: at 230 against 110 GFLOP/s a core that takes 3 million, on two
 cores 6."""
 NARROW = 2**25
-"""The same on Zen 4, where it is at 104 against 98: an update of networks of 128 units, with products of 4 to 17 million, takes an eighth longer with it."""
+"""The same on Zen 4, where it is at 104 against 98: an update of networks of 128 units, with products of 4 to 17 million, takes a seventh to a quarter
+longer with it."""
 
 _MKL = nullcontext()
 
